@@ -73,6 +73,13 @@ type serveCmd struct {
 	CacheDiskPath      string     `help:"Folder of the disk tier; made 0700. Default: <data>/cache." placeholder:"FOLDER"`
 	CacheDiskObjectMax alias.Size `default:"1GiB" help:"A larger object is not stored on disk."`
 
+	TransformWorker      string        `help:"Program that resizes pictures, bin/ixmage-worker of make worker. Default: none, and the query of a URL changes nothing." placeholder:"PATH"`
+	TransformWorkers     int           `default:"0" min:"0" help:"Workers, each of which transforms one picture at a time. 0: one for each processor."`
+	TransformTimeout     time.Duration `default:"5s" help:"Longest time for one picture; its worker is killed then. At most 10s."`
+	TransformMemory      alias.Size    `default:"1GiB" help:"Address space of one worker. It is no part of --cache-memory."`
+	TransformAliasShare  int           `default:"75" min:"1" help:"Percentage of the time of all workers that the requests for one alias may take on average; more are answered 429. 100: no limit."`
+	TransformClientShare int           `default:"25" min:"1" help:"The same for one client address (IPv6: /64). Loopback, and trusted proxies that name no client, are exempt. 100: no limit."`
+
 	AllowPrivateEndpoints bool `help:"Custom S3 endpoints may be plain http and resolve to loopback or private addresses; link-local and metadata addresses never."`
 
 	OriginCA string `name:"origin-ca" help:"Certificates, PEM, of authorities that S3, IAM and STS servers are trusted with, besides those of the system." placeholder:"FILE"`
@@ -169,6 +176,7 @@ func (s *serveCmd) validate() configErrors {
 	s.checkBoundary(&errs)
 	s.checkAccounts(&errs)
 	s.checkDisk(&errs)
+	s.checkTransforms(&errs)
 	s.checkTracing(&errs)
 	if s.Data == "" {
 		errs.addf("data", "is empty: name a folder")

@@ -119,6 +119,11 @@ var mistakes = []struct{ flag, value, says string }{
 	{"origin-first-byte-timeout", "0s", "not a duration above zero"},
 	{"origin-call-timeout", "-8s", "not a duration above zero"},
 	{"origin-idle-timeout", "ten", "use forms like 500ms, 30s or 1m30s"},
+	{"transform-workers", "257", "must be from 0 to 256"},
+	{"transform-timeout", "11s", "must be from 100ms to 10s"},
+	{"transform-memory", "1MiB", "must be at least 256MiB"},
+	{"transform-alias-share", "0", "not a whole number from 1 to 16777216"},
+	{"transform-client-share", "-1", "not a whole number from 1 to 16777216"},
 	{"origin-queue-timeout", "1 m", "use forms like 500ms, 30s or 1m30s"},
 	{"origin-concurrency", "many", "not a whole number from 1 to 16777216"},
 	{"origin-alias-concurrency", "1.5", "not a whole number from 1 to 16777216"},
@@ -270,7 +275,7 @@ func lineWith(text, part string) string {
 // said here to be a file.
 func TestEveryFlagCanBeWrong(t *testing.T) {
 	t.Parallel()
-	files := []string{"admin-tls-cert", "admin-tls-key", "admin-token-file", "origin-ca", "cache-disk-path"}
+	files := []string{"admin-tls-cert", "admin-tls-key", "admin-token-file", "origin-ca", "cache-disk-path", "transform-worker"}
 	for _, flag := range serveFlags(t) {
 		if !slices.Contains(files, flag.Name) && !slices.ContainsFunc(mistakes, func(m struct{ flag, value, says string }) bool { return m.flag == flag.Name }) {
 			t.Errorf("--%s has no row in mistakes", flag.Name)

@@ -127,13 +127,17 @@ func (s *serveCmd) serveRegistry(ctx context.Context, lines *logging.Log, end *s
 	}
 	defer end.finish("sessions", end.cut, own.sessions.Close)
 	defer end.finish("S3 client", end.cut, own.s3.Close)
+	transforms := s.openTransforms(ctx, log, transformRecorder{m, registry})
+	if transforms != nil {
+		defer end.finish("transforms", end.cut, transforms.Close)
+	}
 	var serving atomic.Bool
 	expired := s.expired(store)
 	ready := func() bool { return serving.Load() && (expired == nil || !expired()) }
 	public := proxy.New(proxy.Config{
 		Registry: registry, Cache: memory, Origin: own.s3, Recorder: recorder{m, accounts},
 		Slow: slow, Canary: own.iam.canary, Sessions: sessionReader{own.sessions}, Tracer: s.traces, Ready: ready,
-		Expired: expired, Log: log,
+		Transforms: transformer(transforms), Expired: expired, Log: log,
 	})
 	exposeGauges(m, registry, memory)
 	exposeFleet(m, store.node)

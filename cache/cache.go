@@ -12,6 +12,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,11 +21,26 @@ import (
 // Key names one object. Space is the immutable identity of the owner of the object.
 // Raising Epoch makes all older entries of a space unreachable at once. Keys are compared
 // whole, never joined to a string.
+//
+// A derivation of an object has a Key of its own: see Variant. Apart from the separator there, an
+// Object has no NUL.
 type Key struct {
 	Space  int64
 	Epoch  int64
 	Object string
 }
+
+// Variant returns the key of a derivation of the object of k, with a name that tells it from
+// others. A purge of the object, or of a prefix of it, purges its variants.
+func (k Key) Variant(name string) Key {
+	k.Object += variantMark + name
+	return k
+}
+
+const variantMark = "\x00"
+
+// IsVariant reports whether k was made by Variant.
+func (k Key) IsVariant() bool { return strings.Contains(k.Object, variantMark) }
 
 // Source is an object that a Load has opened: its metadata and its bytes.
 type Source struct {
@@ -129,6 +145,8 @@ type Cache struct {
 	// Revalidate and ForgetNegative. A fetch records it at its start, so that a later
 	// event can invalidate its outcome. Incremented under mu.
 	generation atomic.Uint64
+	// variants says that there may be entries, fetches or negative entries of variants in memory.
+	variants atomic.Bool
 
 	// mu guards the fields below and the state of every fetch. Close cancels base under mu,
 	// so that no fetch starts afterwards.

@@ -31,6 +31,9 @@ type move struct {
 // and Get find it. It waits until openWait after the look began, and returns false at once if
 // there is nothing to find.
 func (c *Cache) Open(ctx context.Context, key Key) (opened bool) {
+	if !c.variants.Load() && key.IsVariant() {
+		c.variants.Store(true)
+	}
 	if c.disk == nil || !c.disk.Has(disk.Key(key)) || c.memory.has(key) || c.files.has(key) || c.saver.cancelled(key) {
 		return false
 	}

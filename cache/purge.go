@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"cmp"
 	"errors"
 	"math"
 	"runtime"
@@ -70,10 +71,30 @@ type Purged struct {
 	Err error
 }
 
-// Purge invalidates one entry. A soft purge makes it stale: it may still be served during
+// Purge invalidates one entry and its variants. A soft purge makes it stale: it may still be served during
 // its StaleWhileRevalidate and StaleIfError. A hard purge drops it. A running fetch
 // continues for its readers and does not become an entry.
+//
+// The object is purged before its variants: a variant that is made from the purged object is found
+// among the fetches or the entries of variants.
 func (c *Cache) Purge(key Key, hard bool) Purged {
+	p := c.purgeObject(key, hard)
+	var v Purged
+	at := key.Variant("")
+	switch {
+	case c.variants.Load():
+		v = c.PurgePrefix(at, hard)
+	case c.disk != nil: // it may have variants of an earlier process
+		m, _ := c.detach(at, func(k Key) bool { return under(k, at) }, hard)
+		c.purgeDisk(at, true, m, &v)()
+	}
+	return Purged{
+		Entries: p.Entries + v.Entries, Bytes: p.Bytes + v.Bytes, Fetches: p.Fetches + v.Fetches,
+		Negative: p.Negative + v.Negative, Err: cmp.Or(p.Err, v.Err),
+	}
+}
+
+func (c *Cache) purgeObject(key Key, hard bool) Purged {
 	match := func(k Key) bool { return k == key }
 	m, p := c.detach(key, match, hard)
 	p.Negative = c.negative.remove(key)

@@ -11,6 +11,7 @@ import (
 
 	"ixmage/cache"
 	"ixmage/proxy/origin"
+	"ixmage/proxy/transform"
 )
 
 // problem is an answer that is not a picture: a status and a code that clients may rely
@@ -44,6 +45,10 @@ var (
 	probThrottled    = problem{http.StatusServiceUnavailable, "origin-throttled", "The origin is throttling us"}
 	probCircuit      = problem{http.StatusServiceUnavailable, "circuit-open",
 		"The origin fails, and is left alone for a moment"}
+	probSignature     = problem{http.StatusForbidden, "signature", "The URL needs a valid signature"}
+	probBadOption     = problem{http.StatusBadRequest, "bad-option", "An option of the URL is not valid"}
+	probTransform     = problem{http.StatusUnprocessableEntity, "transform-failed", "The picture cannot be transformed"}
+	probLimited       = problem{http.StatusTooManyRequests, "transform-limit", "Too much work was asked for"}
 	probOverloaded    = problem{http.StatusServiceUnavailable, "overloaded", "Too many requests are waiting"}
 	probRegistryStale = problem{http.StatusServiceUnavailable, "registry-stale", "The configuration cannot be checked now"}
 	probInternal      = problem{http.StatusInternalServerError, "internal", "Internal error"}
@@ -68,10 +73,35 @@ func problemOf(err error) problem {
 	case errors.Is(err, cache.ErrTooLong):
 		return probOrigin
 	}
+	if prob, ok := variantProblem(err); ok {
+		return prob
+	}
 	if oe, ok := errors.AsType[*origin.Error](err); ok {
 		return originProblem(oe.Outcome)
 	}
 	return probInternal
+}
+
+// variantProblem maps the errors of requests for variants.
+func variantProblem(err error) (problem, bool) {
+	refused, ok := errors.AsType[*transform.RefusedError](err)
+	switch {
+	case ok && refused.Why == transform.CropOutside:
+		return probBadOption, true
+	case ok, transform.Killed(err), errors.Is(err, transform.ErrInternal):
+		return probTransform, true
+	case errors.Is(err, transform.ErrLimited):
+		return probLimited, true
+	case errors.Is(err, transform.ErrOverloaded), errors.Is(err, transform.ErrOff):
+		return probOverloaded, true
+	}
+	if _, ok := errors.AsType[*transform.OptionError](err); ok {
+		return probBadOption, true
+	}
+	if _, ok := errors.AsType[*unsignedError](err); ok {
+		return probSignature, true
+	}
+	return problem{}, false
 }
 
 // originProblem maps the outcome of a request to S3. A missing object, a missing alias
@@ -119,9 +149,11 @@ func requestProblem(err error) problem {
 // retryAfter is the Retry-After of a 503, in seconds.
 func retryAfter(err error) string {
 	wait := time.Second
-	var oe *origin.Error
-	if errors.As(err, &oe) && oe.RetryAfter > wait {
-		wait = oe.RetryAfter
+	if oe, ok := errors.AsType[*origin.Error](err); ok {
+		wait = max(wait, oe.RetryAfter)
+	}
+	if limited, ok := errors.AsType[*transform.LimitedError](err); ok {
+		wait = max(wait, limited.RetryAfter)
 	}
 	return strconv.Itoa(int((wait + time.Second - 1) / time.Second))
 }

@@ -18,6 +18,7 @@ type meter struct {
 func (m *meter) Series(string) Series { return m }
 
 func (*meter) Saved(Saving, int64, int64) {}
+func (*meter) SignatureCheck(string)      {}
 
 func (m *meter) Shared() bool      { return false }
 func (m *meter) Request(o Outcome) { m.outcomes = append(m.outcomes, o) }

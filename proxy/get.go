@@ -49,7 +49,12 @@ func (p *Proxy) get(c *fiber.Ctx) error {
 	case len(route.Alias.Prefix)+len(t.key) > alias.MaxKey:
 		x.fail(probBadKey, errBadKey)
 	default:
-		p.serveObject(x, route, t.key)
+		x.route = route
+		if err := p.readQuery(x, fc.Request.Header.RequestURI(), t.key); err != nil {
+			x.fail(problemOf(err), err)
+			return nil
+		}
+		p.serveObject(x, t.key)
 	}
 	return nil
 }
@@ -73,13 +78,15 @@ var (
 
 // serveObject answers a hit from memory, which neither waits nor starts a goroutine, and
 // all other requests with a fetch, a HEAD or a range.
-func (p *Proxy) serveObject(x *exchange, route alias.Route, key string) {
-	x.route = route
+func (p *Proxy) serveObject(x *exchange, key string) {
 	cond := scanConditions(&x.fc.Request.Header)
 	if x.fc.IsHead() {
 		cond.byteRange, cond.ranges = "", 0 // ranges are for GET (RFC 9110, section 14.2)
 	}
-	ck := keyOf(route.Alias, key)
+	ck := keyOf(x.route.Alias, key)
+	if x.variant != nil {
+		ck = ck.Variant(x.variant.name)
+	}
 	e, ok := p.cache.Hit(ck, x.start)
 	if !ok && p.cache.Open(p.base, ck) {
 		e, ok = p.cache.Hit(ck, x.start)
@@ -93,7 +100,7 @@ func (p *Proxy) serveObject(x *exchange, route alias.Route, key string) {
 func (p *Proxy) serveHit(x *exchange, ck cache.Key, e *cache.Entry, cond *conditions) bool {
 	x.entry, x.cache = e, cacheHit
 	if e.Due(x.start) {
-		p.cache.Refresh(ck, e, p.load(x.route, ck.Object, x.span))
+		p.cache.Refresh(ck, e, p.loadOf(x, ck))
 	}
 	obj := e.Meta.(*object)
 	l := obj.lines(e.Stored, e.Expires, x.start)
@@ -114,12 +121,20 @@ func (p *Proxy) serveMiss(x *exchange, ck cache.Key, cond *conditions) {
 	x.cache = cacheMiss
 	var err error
 	switch {
+	case x.variant != nil:
+		err = p.fetched(x, route, ck, cond)
 	case x.fc.IsHead() && !p.cache.Has(ck):
 		err = p.head(x, route, ck, cond)
 	case cond.any && p.needsLess(ck, cond):
 		err = p.getLess(x, route, ck, cond)
 	default:
 		err = p.fetched(x, route, ck, cond)
+	}
+	if errors.Is(err, errAsStored) {
+		object := x.variant.object
+		x.variant = nil
+		p.serveObject(x, object)
+		return
 	}
 	if err != nil {
 		p.failed(x, err)
@@ -149,7 +164,7 @@ func (p *Proxy) failed(x *exchange, err error) {
 // fetched answers through the cache: with a stale object, or by a fetch of the whole
 // object, which other requests may share.
 func (p *Proxy) fetched(x *exchange, route alias.Route, ck cache.Key, cond *conditions) error {
-	get, load, open := p.cache.Get, p.load(route, ck.Object, x.span), func() {}
+	get, load, open := p.cache.Get, p.loadOf(x, ck), func() {}
 	if cond.byteRange != "" {
 		get = p.cache.GetMeta
 	} else if cond.any {
@@ -161,13 +176,13 @@ func (p *Proxy) fetched(x *exchange, route alias.Route, ck cache.Key, cond *cond
 	if err != nil {
 		return err
 	}
-	part, separate := cond.separateRange(r)
+	part, separate := x.separateRange(r, cond)
 	if r.NoBody && !separate {
 		r.Close()
-		if r, err = p.cache.Get(p.base, ck, p.load(route, ck.Object, x.span)); err != nil {
+		if r, err = p.cache.Get(p.base, ck, p.loadOf(x, ck)); err != nil {
 			return err
 		}
-		part, separate = cond.separateRange(r) // it may be of another version
+		part, separate = x.separateRange(r, cond) // it may be of another version
 	}
 	if separate {
 		leaveWhole(r)
@@ -200,7 +215,7 @@ func leaveWhole(r *cache.Reader) {
 // leaveUnread closes a reader whose bytes are not needed. Its fetch continues if that costs
 // S3 no more than the requests for the object are worth, or replaces a stale object.
 func (p *Proxy) leaveUnread(ck cache.Key, r *cache.Reader, earned bool) {
-	if r.Stale || earned || p.demand.whole(ck, r.Size, 0) {
+	if r.Stale || earned || ck.IsVariant() || p.demand.whole(ck, r.Size, 0) {
 		r.KeepFetching()
 	}
 	r.Close()
@@ -219,7 +234,7 @@ func (p *Proxy) representationFor(x *exchange, r *cache.Reader, ck cache.Key) (*
 		err := f.complete(r)
 		return f, err
 	}
-	if w := (rangeRequest{route: x.route, key: ck, obj: f.obj, span: x.span}); strongTag(f.obj.etag) != "" {
+	if w := (rangeRequest{route: x.route, key: ck, obj: f.obj, span: x.span}); x.variant == nil && strongTag(f.obj.etag) != "" {
 		f.rest = func(off int64) (chunkReader, error) {
 			w.byteRange = byteRange{off, math.MaxInt64}
 			return p.cache.Stream(p.base, ck, p.loadRange(w))

@@ -36,6 +36,11 @@ type object struct {
 	lastEnd   atomic.Int64 // when the server ended one of them, in nanoseconds of Unix time
 	expires   atomic.Bool  // a timer counts from lastEnd
 
+	// variant says that it was made of other objects, and madeOf names their versions. That is
+	// empty if they have no strong entity tags.
+	variant bool
+	madeOf  string
+
 	wrong304 atomic.Bool // S3 has called another version unchanged
 
 	hit atomic.Pointer[hitLines]
@@ -182,7 +187,7 @@ func (o *object) bytes() int64 {
 		room  = 256 // enough for the headers of most objects
 	)
 	freshness := len(o.cacheControl) + len(o.said.cacheControl) + len(o.said.expires)
-	return fixed + int64(len(o.contentType)+2*len(o.etagLine)+len(o.modifiedLine)+max(room, freshness))
+	return fixed + int64(len(o.contentType)+2*len(o.etagLine)+len(o.modifiedLine)+len(o.madeOf)+max(room, freshness))
 }
 
 // age is the Age at now of an object that is not a hit.

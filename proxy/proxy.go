@@ -25,7 +25,8 @@ import (
 	"ixmage/proxy/origin"
 )
 
-// Config wires a Proxy. All fields but Canary, Expired, Sessions, Slow and Tracer are required.
+// Config wires a Proxy. All fields but Canary, Expired, Sessions, Slow, Tracer and
+// Transforms are required.
 type Config struct {
 	Registry *alias.Registry
 	Cache    *cache.Cache
@@ -41,6 +42,8 @@ type Config struct {
 	Sessions Sessions
 	// Tracer traces requests. With nil, none is.
 	Tracer Tracer
+	// Transforms makes variants. With nil, the query of a request has no options.
+	Transforms Transformer
 	// Ready reports whether /-/readyz answers 200.
 	Ready func() bool
 	// Expired reports whether the registry is too old to serve with. With nil, it never is.
@@ -50,24 +53,26 @@ type Config struct {
 
 // Proxy is the public HTTP server.
 type Proxy struct {
-	registry *alias.Registry
-	cache    *cache.Cache
-	origin   *origin.Origin
-	canary   Canary
-	sessions Sessions
-	rec      Recorder
-	tracer   Tracer
-	series   *seriesTable
-	unknown  Series
-	ready    func() bool
-	expired  func() bool
-	log      *slog.Logger
-	blocks   *blockGroup
-	demand   *demand
-	sniffed  *sniffedTypes
-	slow     *SlowReaders
-	disk     *diskReads
-	heads    singleflight.Group // HeadObject of cold objects
+	registry   *alias.Registry
+	cache      *cache.Cache
+	origin     *origin.Origin
+	canary     Canary
+	sessions   Sessions
+	transforms Transformer // nil: transforms are off
+	keys       signingKeys
+	rec        Recorder
+	tracer     Tracer
+	series     *seriesTable
+	unknown    Series
+	ready      func() bool
+	expired    func() bool
+	log        *slog.Logger
+	blocks     *blockGroup
+	demand     *demand
+	sniffed    *sniffedTypes
+	slow       *SlowReaders
+	disk       *diskReads
+	heads      singleflight.Group // HeadObject of cold objects
 
 	// base is the context of the work for requests. fasthttp has no context that ends
 	// with the client, so every wait has a deadline of its own.
@@ -100,7 +105,7 @@ func New(cfg Config) *Proxy {
 	}
 	p := &Proxy{
 		registry: cfg.Registry, cache: cfg.Cache, origin: cfg.Origin, canary: cfg.Canary, rec: cfg.Recorder,
-		tracer: cfg.Tracer, sessions: cfg.Sessions,
+		tracer: cfg.Tracer, sessions: cfg.Sessions, transforms: cfg.Transforms, keys: newSigningKeys(),
 		unknown: cfg.Recorder.Series(""), blocks: newBlockGroup(cfg.Cache),
 		slow: cfg.Slow, disk: newDiskReads(), demand: newDemand(), sniffed: newSniffedTypes(),
 		ready: cfg.Ready, expired: cfg.Expired, log: cfg.Log, base: context.Background(),

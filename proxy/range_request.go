@@ -13,6 +13,14 @@ import (
 	"ixmage/proxy/origin"
 )
 
+// separateRange is that of the conditions. S3 has no ranges of a variant.
+func (x *exchange) separateRange(r *cache.Reader, c *conditions) (byteRange, bool) {
+	if x.variant != nil {
+		return byteRange{}, false
+	}
+	return c.separateRange(r)
+}
+
 // separateRange returns the range that must be fetched by itself, because the object's
 // fetch is not shared.
 func (c *conditions) separateRange(r *cache.Reader) (byteRange, bool) {

@@ -22,6 +22,8 @@ type Series interface {
 	Request(o Outcome)
 	// Saved counts requests that were not sent to S3, and bytes that S3 did not send.
 	Saved(by Saving, requests, bytes int64)
+	// SignatureCheck counts a check of a signature: ok, missing, unknown_kid, bad or expired.
+	SignatureCheck(outcome string)
 	// Shared reports whether other aliases, beyond the cap, count here too.
 	Shared() bool
 }

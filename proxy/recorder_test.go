@@ -20,6 +20,7 @@ type place struct {
 
 func (p place) Request(Outcome)          {}
 func (place) Saved(Saving, int64, int64) {}
+func (place) SignatureCheck(string)      {}
 func (p place) Shared() bool             { return !slices.Contains(p.roll.own, p.alias) }
 
 func (r *roll) Series(alias string) Series {

@@ -1,13 +1,15 @@
 package proxy
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"strconv"
 
-	"ixmage/alias"
-
 	"github.com/valyala/fasthttp"
+
+	"ixmage/alias"
+	"ixmage/proxy/transform"
 )
 
 // Headers of every answer. The policy lets an SVG use inline styles and embedded data and
@@ -73,8 +75,24 @@ func (x *exchange) describe(h *fasthttp.ResponseHeader, f *representation) {
 		h.SetCanonical(nameCacheControl, f.obj.cacheControlFor(x.route.Alias))
 		h.SetCanonical(nameAge, f.age)
 	}
+	if x.terms != (terms{}) {
+		x.limit(h)
+	}
 	h.SetCanonical(nameCacheStatus, f.status)
 	x.allowOrigin(h)
+}
+
+// limit adds what the query says about the answer.
+func (x *exchange) limit(h *fasthttp.ResponseHeader) {
+	if x.terms.negotiated {
+		h.SetCanonical(nameVary, varyAccept)
+	}
+	if own := x.route.Alias.CacheControl; x.terms.signed && own == "" || !x.terms.until.IsZero() {
+		age, _ := strconv.ParseInt(string(h.PeekBytes(nameAge)), 10, 64)
+		t := x.terms
+		t.signed = t.signed && own == ""
+		h.SetCanonical(nameCacheControl, t.limit(h.PeekBytes(nameCacheControl), age, x.start))
+	}
 }
 
 // answer sends an object, or a 206, 304, 412 or 416 by the request's preconditions and
@@ -236,7 +254,7 @@ func (x *exchange) fail(p problem, err error) {
 	resp.Header.SetContentTypeBytes(typeProblem)
 	resp.Header.SetCanonical(nameCacheControl, noStore)
 	switch p.status {
-	case http.StatusServiceUnavailable:
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
 		resp.Header.SetCanonical(nameRetryAfter, []byte(retryAfter(err)))
 	case http.StatusMethodNotAllowed:
 		resp.Header.SetCanonical(nameAllow, allowed)
@@ -246,6 +264,10 @@ func (x *exchange) fail(p problem, err error) {
 	body = append(append(body, p.code...), `","title":"`...)
 	body = append(append(body, p.title...), `","status":`...)
 	body = strconv.AppendInt(body, int64(p.status), 10)
+	if bad, ok := errors.AsType[*transform.OptionError](err); ok {
+		body = append(body, `,"detail":`...)
+		body = strconv.AppendQuote(body, bad.Detail)
+	}
 	body = append(append(body, `,"request_id":"`...), x.id[:]...)
 	body = append(body, "\"}\n"...)
 	x.bytes = int64(len(body))
@@ -267,6 +289,8 @@ var (
 	crossOrigin       = []byte("cross-origin")
 	nameVary          = []byte("Vary")
 	varyOrigin        = []byte("Origin")
+	varyAccept        = []byte("Accept")
+	varyBoth          = []byte("Accept, Origin")
 	anyOrigin         = []byte(alias.AnyOrigin)
 	// exposed are the headers of a picture that a page cannot read without this list.
 	exposed = []byte("Accept-Ranges, Age, Cache-Status, Content-Range, ETag, X-Request-Id")
@@ -286,7 +310,11 @@ func (x *exchange) allowOrigin(h *fasthttp.ResponseHeader) {
 	if origins[0] == alias.AnyOrigin {
 		h.SetCanonical(nameAllowOrigin, anyOrigin)
 	} else {
-		h.SetCanonical(nameVary, varyOrigin)
+		if x.terms.negotiated {
+			h.SetCanonical(nameVary, varyBoth)
+		} else {
+			h.SetCanonical(nameVary, varyOrigin)
+		}
 		origin := x.fc.Request.Header.Peek(fasthttp.HeaderOrigin)
 		if !slices.Contains(origins, string(origin)) {
 			return

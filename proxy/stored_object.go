@@ -9,6 +9,7 @@ import (
 
 	"ixmage/alias"
 	"ixmage/cache"
+	"ixmage/proxy/transform"
 )
 
 // ObjectCodec encodes the metadata of objects for the disk tier. It is a cache.Codec.
@@ -45,6 +46,10 @@ var errStored = errors.New("stored metadata is malformed")
 const (
 	flagVaries   = 1
 	flagWrong304 = 2
+	flagVariant  = 4
+	flagMadeOf   = 8 // one more text follows: object.madeOf
+
+	allFlags = flagVaries | flagWrong304 | flagVariant | flagMadeOf
 )
 
 // Encode returns the metadata of an object, or nil if it cannot be stored: its length is not
@@ -62,6 +67,9 @@ func (ObjectCodec) Encode(meta any) []byte {
 	for _, s := range []string{string(o.contentType), o.etag, o.said.cacheControl, o.said.expires} {
 		b = append(binary.AppendUvarint(b, uint64(len(s))), s...)
 	}
+	if o.madeOf != "" {
+		b = append(binary.AppendUvarint(b, uint64(len(o.madeOf))), o.madeOf...)
+	}
 	if len(b) > storedMax {
 		return nil
 	}
@@ -74,6 +82,12 @@ func (o *object) flags() (f byte) {
 	}
 	if o.wrong304.Load() {
 		f |= flagWrong304
+	}
+	if o.variant {
+		f |= flagVariant
+	}
+	if o.madeOf != "" {
+		f |= flagMadeOf
 	}
 	return f
 }
@@ -108,7 +122,11 @@ func decodeObject(b []byte, a *alias.Alias) (*object, error) {
 	born := r.time()
 	o.contentType = []byte(r.text())
 	o.etag, said.cacheControl, said.expires = r.text(), r.text(), r.text()
-	if r.bad || len(r.b) > 0 || flags&^(flagVaries|flagWrong304) != 0 || !o.isServable() {
+	o.variant = flags&flagVariant != 0
+	if flags&flagMadeOf != 0 {
+		o.madeOf = r.text()
+	}
+	if r.bad || len(r.b) > 0 || flags&^allFlags != 0 || !o.isServable() {
 		return nil, errStored
 	}
 	o.wrong304.Store(flags&flagWrong304 != 0)
@@ -120,7 +138,7 @@ func decodeObject(b []byte, a *alias.Alias) (*object, error) {
 // isServable reports whether decoded fields are such as newObject makes: each goes into a
 // header as it is.
 func (o *object) isServable() bool {
-	if !pictures[string(o.contentType)] || o.modified.Nanosecond() != 0 {
+	if !pictures[string(o.contentType)] && !(o.variant && transform.IsText(string(o.contentType))) || o.modified.Nanosecond() != 0 {
 		return false
 	}
 	tag, rest, ok := scanETag(o.etag)

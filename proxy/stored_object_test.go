@@ -33,6 +33,7 @@ func fullObject() *object {
 		Received: atNoon.Add(time.Hour + 7), Born: atNoon.Add(time.Hour - 9),
 	}, storedAlias, "image/png")
 	obj.wrong304.Store(true)
+	obj.variant, obj.madeOf = true, `"a""b"`
 	return obj
 }
 

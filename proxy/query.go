@@ -1,0 +1,227 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/valyala/fasthttp"
+
+	"ixmage/alias"
+	"ixmage/alias/signature"
+	"ixmage/proxy/transform"
+)
+
+// terms are what the query of a request says about the answer, beside what is in it.
+type terms struct {
+	signed     bool      // the answer is for those who have the URL
+	until      time.Time // when the URL ends; zero: never
+	negotiated bool      // the answer depends on Accept
+}
+
+// unsignedError is the refusal of a request that needs a signature. Clients get one answer for
+// all reasons.
+type unsignedError struct{ reason error }
+
+func (e *unsignedError) Error() string { return "the URL needs a signature: " + e.reason.Error() }
+func (e *unsignedError) Unwrap() error { return e.reason }
+
+// errSigned is the reason if the request has no signature, and an option that needs one.
+var errSigned = fmt.Errorf("%w, and an option needs it", signature.ErrMissing)
+
+// readQuery decides what a request asks for, and whether it may: first the signature, then the
+// options. It sets x.variant unless the object itself is the answer.
+func (p *Proxy) readQuery(x *exchange, uri []byte, object string) error {
+	a := x.route.Alias
+	i := bytes.IndexByte(uri, '?')
+	locked, transforms := a.Access == alias.AccessSigned, p.transforms != nil && a.Transforms != alias.TransformsOff
+	if !locked && (i < 0 || !transforms) {
+		return nil
+	}
+	var query []byte
+	if i >= 0 {
+		query = uri[i+1:]
+	}
+	if locked || a.Transforms != alias.TransformsOpen && hasSignature(query) {
+		until, err := p.verify(x, pathOf(uri), query)
+		if err != nil {
+			return &unsignedError{err}
+		}
+		x.terms = terms{signed: locked, until: until}
+		if transforms {
+			return p.readOptions(x, query, object, true)
+		}
+		return nil
+	}
+	return p.readOptions(x, query, object, a.Transforms == alias.TransformsOpen)
+}
+
+func hasSignature(query []byte) bool {
+	for pair := range bytes.SplitSeq(query, []byte{'&'}) {
+		if bytes.HasPrefix(pair, []byte("sig=")) {
+			return true
+		}
+	}
+	return false
+}
+
+// verify checks a signature and counts that.
+func (p *Proxy) verify(x *exchange, path, query []byte) (until time.Time, err error) {
+	until, _, err = signature.Verify(p.keys.of(x.route.Alias), path, query, x.start)
+	x.series.SignatureCheck(checkOutcome(err))
+	return until, err
+}
+
+// checkOutcome is the outcome of a check of a signature in the metrics.
+func checkOutcome(err error) string {
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.Is(err, signature.ErrMissing):
+		return "missing"
+	case errors.Is(err, signature.ErrUnknownKey):
+		return "unknown_kid"
+	case errors.Is(err, signature.ErrExpired):
+		return "expired"
+	}
+	return "bad"
+}
+
+// readOptions reads the options of a request; free says that it may use all of them.
+func (p *Proxy) readOptions(x *exchange, query []byte, object string, free bool) error {
+	o, err := wanted(x.route.Alias, query, free)
+	if err != nil || o.IsZero() {
+		return err
+	}
+	var accepts transform.Accepts
+	if o.Negotiable() {
+		x.terms.negotiated = true
+		accepts = transform.ParseAccept(x.fc.Request.Header.Peek(fasthttp.HeaderAccept))
+		if accepts&transform.AcceptsWebP != 0 && p.transforms.Busy() {
+			accepts &^= transform.AcceptsAVIF // which takes longer
+		}
+	}
+	x.variant = p.newVariant(object, o, accepts)
+	x.variant.client = x.payer()
+	return nil
+}
+
+// wanted returns the options of a query with those of its template.
+func wanted(a *alias.Alias, query []byte, free bool) (transform.Options, error) {
+	o, q, err := transform.Parse(query)
+	if err != nil {
+		return o, err
+	}
+	var t transform.Options
+	if q.Template != "" {
+		if t, err = templateOf(a, q.Template); err != nil {
+			return o, err
+		}
+	}
+	switch {
+	case free || o.IsZero() && t.IsZero():
+	case a.Transforms != alias.TransformsTemplates, o.Free():
+		return o, &unsignedError{errSigned}
+	default:
+		o, err = o.Snap(a.Widths)
+	}
+	return o.With(t), err
+}
+
+// templateOf returns the options of a template of an alias.
+func templateOf(a *alias.Alias, name string) (transform.Options, error) {
+	query, ok := a.Templates[name]
+	if !ok {
+		return transform.Options{}, &transform.OptionError{Option: "t", Detail: "t must be the name of a template of the alias"}
+	}
+	o, _, err := transform.Parse([]byte(query))
+	return o, err
+}
+
+// payer names the client whose worker time a job takes. It is empty for a loopback address, and
+// for a trusted proxy that names no client.
+func (x *exchange) payer() string {
+	addr := x.client
+	if o := x.open; o == nil {
+		addr = addrOf(x.fc.RemoteAddr())
+	} else if !addr.IsValid() && o.trusted {
+		addr = clientOf(&x.fc.Request.Header, o.clients.trusts)
+	} else if !addr.IsValid() {
+		addr = o.peer.key.addr
+	}
+	if !addr.IsValid() || addr.IsLoopback() {
+		return ""
+	}
+	return clientKey(addr).String()
+}
+
+// signingKeys has the keys of aliases in the form that verifies. It is safe for concurrent use.
+type signingKeys struct {
+	byAlias *lru.Cache[int64, verifiers]
+}
+
+// verifiers are the keys of one revision of an alias.
+type verifiers struct {
+	revision int64
+	keys     []*signature.Key
+}
+
+// maxSigningKeys is how many aliases have their keys ready.
+const maxSigningKeys = 4096
+
+func newSigningKeys() signingKeys {
+	byAlias, err := lru.New[int64, verifiers](maxSigningKeys)
+	if err != nil { // the size is positive
+		panic(err) //nolint:forbidigo // see above
+	}
+	return signingKeys{byAlias}
+}
+
+// of returns the keys of an alias. A key that cannot be read verifies nothing.
+func (s signingKeys) of(a *alias.Alias) []*signature.Key {
+	v, ok := s.byAlias.Get(a.ID)
+	if ok && v.revision == a.Revision {
+		return v.keys
+	}
+	v = verifiers{revision: a.Revision}
+	for _, k := range a.SigningKeys {
+		if key, err := signature.NewKey(k.KID, []byte(k.Secret.Reveal())); err == nil {
+			v.keys = append(v.keys, key)
+		}
+	}
+	s.byAlias.Add(a.ID, v)
+	return v.keys
+}
+
+// limit returns the Cache-Control of an answer of some age in seconds to a signed URL: no cache
+// keeps it for longer than the URL lasts, and if the alias has no other answers, browsers alone
+// keep it.
+func (t terms) limit(control []byte, age int64, now time.Time) []byte {
+	last := int64(-1) // the greatest max-age; negative: any
+	if !t.until.IsZero() {
+		last = age + max(0, int64(t.until.Sub(now)/time.Second))
+	}
+	list := parseCacheControl(string(control))
+	if t.signed {
+		list = slices.DeleteFunc(list, func(d directive) bool {
+			return d.name == "public" || d.name == "private" || d.name == "s-maxage"
+		})
+		list = slices.Insert(list, 0, directive{name: "private"})
+	}
+	bounded := last < 0 || has(list, "no-store")
+	for i, d := range list {
+		if last >= 0 && (d.name == "max-age" || d.name == "s-maxage") {
+			seconds := min(last, int64(deltaSeconds(d.value)/time.Second))
+			list[i] = directive{name: d.name, has: true, value: strconv.FormatInt(seconds, 10)}
+			bounded = bounded || d.name == "max-age"
+		}
+	}
+	if !bounded {
+		list = append(list, directive{name: "max-age", has: true, value: strconv.FormatInt(last, 10)})
+	}
+	return []byte(formatCacheControl(list, 0))
+}

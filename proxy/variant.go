@@ -1,0 +1,335 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"ixmage/alias"
+	"ixmage/cache"
+	"ixmage/proxy/origin"
+	"ixmage/proxy/transform"
+)
+
+// Transformer makes variants of pictures. It must be safe for concurrent use.
+type Transformer interface {
+	// Do does one job. Its errors are those of transform.Pool.
+	Do(ctx context.Context, j transform.Job) (*transform.Result, error)
+	// Busy reports whether jobs wait, so that a format that costs less should be chosen.
+	Busy() bool
+	// Version names the library that makes the variants.
+	Version() string
+}
+
+var errSourceTooLarge = &transform.RefusedError{Why: transform.TooLarge}
+
+// errAsStored means that the object itself is the answer to a request for a variant.
+var errAsStored = errors.New("the object is served as it is stored")
+
+// variant is a picture that a request asks for instead of the stored one.
+type variant struct {
+	object  string // its path in the alias
+	options transform.Options
+	accepts transform.Accepts // what the client takes, if the options leave the format to it
+	client  string            // who pays for the work; empty: nobody but the alias
+	name    string            // in the cache
+}
+
+// newVariant names a variant: by the canonical form of its options, what is left of Accept, and
+// the program that makes it. Equal names mean equal pictures, on all nodes.
+func (p *Proxy) newVariant(object string, o transform.Options, a transform.Accepts) *variant {
+	v := &variant{object: object, options: o, accepts: a}
+	var format transform.Format // 0: it depends on the object too
+	if !o.Negotiable() {
+		format = o.Format(0, transform.Header{}, false)
+	}
+	b := o.Append(make([]byte, 0, 256), format)
+	b = append(b, '\n', byte('0'+a), '\n')
+	b = append(b, p.transforms.Version()...)
+	sum := sha256.Sum256(b)
+	v.name = base64.RawURLEncoding.EncodeToString(sum[:18])
+	return v
+}
+
+// key names the variant in the cache.
+func (v *variant) key(a *alias.Alias) cache.Key { return keyOf(a, v.object).Variant(v.name) }
+
+// loadOf returns the load of what an exchange is about: the object of ck, or a variant.
+func (p *Proxy) loadOf(x *exchange, ck cache.Key) cache.Load {
+	if x.variant != nil {
+		return p.loadVariant(x.route, x.variant, x.span)
+	}
+	return p.load(x.route, ck.Object, x.span)
+}
+
+// loadVariant makes a variant for the cache, or confirms that the stored one is still that of the
+// current object. One job serves all requests that wait for it.
+func (p *Proxy) loadVariant(route alias.Route, v *variant, parent origin.Span) cache.Load {
+	return func(ctx context.Context, old *cache.Entry) (*cache.Source, error) {
+		m := &variantMaker{Proxy: p, route: p.currentRoute(route), variant: v, span: parent}
+		src, err := m.load(ctx, old)
+		err = p.classify(ctx, m.route, err)
+		if outage, ok := errors.AsType[*cache.Unavailable](err); ok && old != nil {
+			outage.Now = p.lifetimesNow(m.route, old)
+		}
+		return src, err
+	}
+}
+
+// variantMaker is one load of a variant.
+type variantMaker struct {
+	*Proxy
+	*variant
+
+	route alias.Route
+	span  origin.Span
+}
+
+func (m *variantMaker) load(ctx context.Context, old *cache.Entry) (*cache.Source, error) {
+	var confirmed *object // the variant that is stored, if it may be confirmed
+	if old != nil && !old.Purged() {
+		confirmed = old.Meta.(*object)
+		if src, err := m.renew(ctx, confirmed); src != nil || err != nil {
+			return src, err
+		}
+	}
+	source, err := m.open(ctx, m.object)
+	if err != nil {
+		return nil, err
+	}
+	defer source.Close()
+	r := transform.Request{
+		Owner: m.route.Alias.ID, Client: m.client, Options: m.options, Accepts: m.accepts, Source: source.blob,
+	}
+	var mark *sourcePicture
+	if path := m.options.Mark(); path != "" {
+		if mark, err = m.open(ctx, path); err != nil {
+			return nil, err
+		}
+		defer mark.Close()
+		r.Mark = &mark.blob
+	}
+	madeOf := identityOf(source.obj, mark.object())
+	if confirmed != nil && madeOf != "" && madeOf == confirmed.madeOf {
+		return m.renewed(confirmed, source.obj), nil
+	}
+	derived, err := transform.Derive(ctx, m.transforms.Do, r)
+	if err != nil {
+		return nil, m.failed(source.obj, err)
+	}
+	return m.source(source.obj, madeOf, derived), nil
+}
+
+// source describes a variant that was made of a version of an object.
+func (m *variantMaker) source(of *object, madeOf string, d *transform.Derived) *cache.Source {
+	obj := of.derived(m.name, madeOf, d)
+	obj.setLifetimes(of.said, of.born, m.currentRoute(m.route).Alias)
+	src := obj.source()
+	src.Body = io.NopCloser(bytes.NewReader(d.Body))
+	return src
+}
+
+// failed tells the cache what the error of a job means. A picture that cannot be
+// transformed is not tried again for the alias's negative_ttl, and one that is served as it is
+// stored for as long as it is fresh.
+func (m *variantMaker) failed(source *object, err error) error {
+	negative := m.currentRoute(m.route).Alias.NegativeTTL
+	switch {
+	case errors.Is(err, transform.ErrAsStored):
+		return &cache.NotFound{Err: errAsStored, For: max(0, source.lifetimes.fresh-time.Since(source.born))}
+	case errors.Is(err, transform.ErrOverloaded), errors.Is(err, transform.ErrLimited), errors.Is(err, transform.ErrOff):
+		return &cache.Unavailable{Err: err}
+	case errors.Is(err, transform.ErrRefused), transform.Killed(err), errors.Is(err, transform.ErrInternal):
+		return &cache.NotFound{Err: err, For: negative}
+	}
+	return err
+}
+
+// renew returns the source of a variant whose objects have not changed since, and nil if one has,
+// or is not known well enough to tell. It reads no object.
+func (m *variantMaker) renew(ctx context.Context, old *object) (*cache.Source, error) {
+	obj, err := m.current(ctx, m.object)
+	if err != nil || obj == nil {
+		return nil, err
+	}
+	var mark *object
+	if path := m.options.Mark(); path != "" {
+		if mark, err = m.current(ctx, path); err != nil || mark == nil {
+			return nil, err
+		}
+	}
+	if id := identityOf(obj, mark); id == "" || id != old.madeOf {
+		return nil, nil
+	}
+	return m.renewed(old, obj), nil
+}
+
+// renewed tells the cache that a variant is still that of its object.
+func (m *variantMaker) renewed(old, of *object) *cache.Source {
+	obj := old.renewed(of)
+	obj.setLifetimes(of.said, of.born, m.currentRoute(m.route).Alias)
+	return unchangedSource(obj)
+}
+
+// current returns the metadata of an object from the cache, or else from S3, and nil if they are
+// in the cache and have to be revalidated there.
+func (m *variantMaker) current(ctx context.Context, path string) (*object, error) {
+	ck := keyOf(m.route.Alias, path)
+	m.cache.Open(ctx, ck)
+	if e, ok := m.cache.Hit(ck, time.Now()); ok {
+		defer e.Release()
+		return e.Meta.(*object), nil
+	}
+	if m.cache.Has(ck) || m.cache.Fetching(ck) {
+		return nil, nil
+	}
+	obj, _, err := m.stat(origin.WithSpan(ctx, m.span), m.route, ck, true)
+	return obj, err
+}
+
+// identityOf names the versions of the objects that a variant is made of; it is empty if S3 gives
+// an object no strong entity tag.
+func identityOf(objs ...*object) string {
+	var id string
+	for _, o := range objs {
+		switch {
+		case o == nil:
+		case strongTag(o.etag) == "":
+			return ""
+		default:
+			id += o.etag
+		}
+	}
+	return id
+}
+
+// sourcePicture is an object that is being read for a job.
+type sourcePicture struct {
+	*cache.Reader
+
+	obj  *object
+	blob transform.Blob
+}
+
+func (s *sourcePicture) object() *object {
+	if s == nil {
+		return nil
+	}
+	return s.obj
+}
+
+// open opens an object for a job, through the cache. It returns when all bytes are here, so that no
+// worker waits for S3, except for an object that the cache does not keep.
+func (m *variantMaker) open(ctx context.Context, path string) (*sourcePicture, error) {
+	r, err := m.cache.Get(ctx, keyOf(m.route.Alias, path), m.Proxy.load(m.route, path, m.span))
+	if err != nil {
+		return nil, err
+	}
+	s := &sourcePicture{Reader: r, obj: r.Meta.(*object)}
+	s.blob.ID = fmt.Sprintf("%d/%s/%s/%s", m.route.Alias.ID, path, s.obj.etag, s.obj.modified)
+	if err := s.open(); err != nil {
+		r.Close()
+		return nil, m.failed(s.obj, err)
+	}
+	return s, nil
+}
+
+func (s *sourcePicture) open() error {
+	if s.obj.size > transform.SourceMax {
+		return errSourceTooLarge
+	}
+	if !s.Exclusive() {
+		size, err := s.wait()
+		if err != nil {
+			return err
+		}
+		s.blob.Size = size
+	} else if s.blob.Size = s.obj.size; s.blob.Size < 0 {
+		return errNoLength
+	}
+	if whole, ok := s.Complete(); ok {
+		s.blob.Reader = bytes.NewReader(whole)
+		return nil
+	}
+	s.blob.Reader = &readerOf{next: s.Next}
+	return nil
+}
+
+// wait waits for the last byte of a body that the cache keeps, and returns its size.
+func (s *sourcePicture) wait() (size int64, err error) {
+	if whole, ok := s.Complete(); ok {
+		return int64(len(whole)), nil
+	}
+	if s.OnDisk() {
+		return s.Size, nil
+	}
+	for {
+		chunk, err := s.Next(size)
+		switch {
+		case err == io.EOF: //nolint:errorlint // only io.EOF itself is a good end
+			return size, nil
+		case err != nil:
+			return 0, err
+		}
+		if size += int64(len(chunk)); size > transform.SourceMax {
+			return 0, errSourceTooLarge
+		}
+	}
+}
+
+// readerOf reads what next returns, in order.
+type readerOf struct {
+	next  func(off int64) ([]byte, error)
+	off   int64
+	chunk []byte
+}
+
+func (r *readerOf) Read(p []byte) (int, error) {
+	if len(r.chunk) == 0 {
+		var err error
+		if r.chunk, err = r.next(r.off); err != nil {
+			return 0, err
+		}
+		r.off += int64(len(r.chunk))
+	}
+	n := copy(p, r.chunk)
+	r.chunk = r.chunk[n:]
+	return n, nil
+}
+
+// derived returns the metadata of a variant of o.
+func (o *object) derived(name, madeOf string, d *transform.Derived) *object {
+	sum := sha256.Sum256([]byte(name + madeOf + o.modifiedText()))
+	obj := &object{
+		validators: validators{
+			etag:     `"` + base64.RawURLEncoding.EncodeToString(sum[:18]) + `"`,
+			modified: o.modified,
+		},
+		size: int64(len(d.Body)), contentType: []byte(d.ContentType), variant: true, madeOf: madeOf,
+	}
+	obj.setLines()
+	return obj
+}
+
+// modifiedText tells versions apart that have no entity tag.
+func (o *object) modifiedText() string {
+	if o.etag != "" {
+		return ""
+	}
+	return o.modified.Format(time.RFC3339Nano) + fmt.Sprint(o.size)
+}
+
+// renewed returns the metadata of a variant o whose object is still the same.
+func (o *object) renewed(from *object) *object {
+	obj := &object{
+		validators: validators{etag: o.etag, modified: from.modified},
+		size:       o.size, contentType: o.contentType, variant: true, madeOf: o.madeOf,
+	}
+	obj.setLines()
+	return obj
+}
