@@ -141,6 +141,7 @@ func newExamples(t *testing.T, g *gateway.Server) *examples {
 			"credential": pair,
 		})
 	}
+	e.adminCall(http.MethodPost, "/api/v1/aliases/shop/signing-keys", map[string]any{}, http.StatusCreated)
 	e.adminCall(http.MethodPost, "/api/v1/tokens", map[string]any{"name": "old", "roles": []string{"read"}}, http.StatusCreated)
 	e.adminCall(http.MethodPost, "/api/v1/credentials", withName("unused", pair), http.StatusCreated)
 	e.prepareFiles(t, g)

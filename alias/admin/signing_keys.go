@@ -114,22 +114,25 @@ func (h signingKeys) remove(ctx context.Context, c *call[none]) (reply[none], er
 // signInput is the body of a call that signs.
 type signInput struct {
 	path string
-	ends time.Duration // 0: never
+	life time.Duration // 0: not given
+	end  time.Time     // zero: not given
 }
 
 func signFields(in *signInput) []field {
 	return []field{
 		{name: "path", read: into(&in.path, asString), required: true, doc: "The URL from its first slash on, " +
 			"percent-encoded as the client will send it, with its query and without a signature."},
-		{name: "expires_in", read: orNull(into(&in.ends, asLife)), doc: "How long the URL is good, from now on, " +
+		{name: "expires_in", read: orNull(into(&in.life, asLife)), doc: "How long the URL is good, from now on, " +
 			"rounded up to a second; null: it never ends."},
+		{name: "expires_at", read: orNull(into(&in.end, asTime)), doc: "Instead of expires_in, when the URL ends, " +
+			"rounded up to a second: a client that rounds it to an hour gets the same URL for as long, which caches have."},
 	}
 }
 
 func asLife(raw json.RawMessage) (time.Duration, string) {
 	d, wrong := asDuration(raw)
 	if wrong == "" && d <= 0 {
-		wrong = "must be above 0s; without expires_in, the URL never ends"
+		wrong = "must be above 0s; without it, the URL never ends"
 	}
 	return d, wrong
 }
@@ -140,7 +143,26 @@ func (in *signInput) problems(name alias.Name) []alias.Problem {
 	if !strings.HasPrefix(path, under) || path == under {
 		return problemAt("path", "must be a URL of the alias, from its first slash on, like "+under+"a.jpg?w=400")
 	}
+	switch {
+	case in.end.IsZero():
+	case in.life > 0:
+		return problemAt("expires_at", "must not be given together with expires_in")
+	case !in.end.After(time.Now()):
+		return problemAt("expires_at", "must be in the future")
+	}
 	return nil
+}
+
+// ends returns when the URL ends; zero: never.
+func (in *signInput) ends() time.Time {
+	end := in.end
+	if in.life > 0 {
+		end = time.Now().UTC().Add(in.life)
+	}
+	if end.IsZero() {
+		return end
+	}
+	return end.Add(time.Second - 1).Truncate(time.Second)
 }
 
 func (h signingKeys) sign(ctx context.Context, c *call[signInput]) (reply[signedJSON], error) {
@@ -161,10 +183,7 @@ func (h signingKeys) sign(ctx context.Context, c *call[signInput]) (reply[signed
 	if err != nil {
 		return reply[signedJSON]{}, err
 	}
-	var ends time.Time
-	if c.in.ends > 0 {
-		ends = time.Now().UTC().Add(c.in.ends + time.Second - 1).Truncate(time.Second)
-	}
+	ends := c.in.ends()
 	signed, err := key.Sign(path, query, ends)
 	if err != nil {
 		return reply[signedJSON]{}, invalid(problemAt("path", err.Error()))

@@ -176,6 +176,11 @@ func TestSign(t *testing.T) {
 			t.Errorf("%s: expires at %v, and says %v", row.body, exp, got.ExpiresAt)
 		}
 	}
+	var at signedJSON
+	a.do("POST", "/api/v1/aliases/shop/sign", `{"path":"/shop/a.jpg","expires_at":"2099-01-31T01:00:00.5+01:00"}`).want(200, "").decode(&at)
+	if !contains(at.URL, "?exp=4073500801&") || *at.ExpiresAt != "2099-01-31T00:00:01Z" {
+		t.Errorf("got %s, which ends at %s", at.URL, *at.ExpiresAt)
+	}
 	for _, path := range []string{"/shop/a.jpg#x", "/shop/a.jpg?w=%zz", "/shop/ä.jpg", "/shop/a.jpg?w=1&sig=x", "/shop/a.jpg?w=1 "} {
 		r := a.do("POST", "/api/v1/aliases/shop/sign", fmt.Sprintf(`{"path":%q}`, path)).want(400, "invalid")
 		if got := r.fields(); len(got) != 1 || got[0] != "path" {

@@ -29,8 +29,9 @@ type signCmd struct {
 
 func (*signCmd) Examples() []string {
 	return []string{
-		"ixmage sign 'https://img.example.com/shop/a.png?w=400' --expires 24h --round 1h --key-file signing.key",
-		"ixmage sign /shop/a.png --expires 2099-01-31T00:00:00Z --key-file signing.key -o json",
+		"ixmage sign 'https://img.example.com/shop/a.png?w=400' --expires 24h --round 1h",
+		"ixmage sign '/shop/a.png?w=400&h=300&fit=cover' --key-file signing.key",
+		"ixmage sign /shop/a.png --expires 2099-01-31T00:00:00Z -o json",
 	}
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -61,6 +62,37 @@ func TestSignOffline(t *testing.T) {
 	got = e.run(&signCmd{URL: "/shop/a.png", KeyFile: file}, formatYAML, "")
 	if !strings.Contains(got.out, "expires_at: null\n") {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// TestSignByServer: without a key the server signs, with the newest key of the alias, and the
+// rounded end is the same one.
+func TestSignByServer(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.call(http.MethodPost, map[string]any{"name": "shop", "bucket": "acme-media", "region": "eu-west-1", "credential": nil}, "aliases")
+	const url = "https://img.example.com/shop/a b.png?utm_x=1&w=400"
+	if got := e.run(&signCmd{URL: url}, formatTable, ""); got.code != exitConflict || !strings.Contains(got.err, "signing-key") {
+		t.Errorf("without a key: %+v", got)
+	}
+	made := e.call(http.MethodPost, nil, "aliases", "shop", "signing-keys")
+	file := e.file("signing.key", made.Get("kid").Text()+":"+made.Get("secret").Text())
+	for _, cmd := range []signCmd{
+		{URL: url},
+		{URL: url, Expires: "2099-01-31T00:00:00Z"},
+		{URL: url, Expires: "1h", Round: new(100000 * time.Hour)},
+	} {
+		for _, format := range []string{formatTable, formatJSON, formatYAML} {
+			asked := e.run(&cmd, format, "")
+			offline := cmd
+			offline.KeyFile = file
+			if alone := e.run(&offline, format, ""); asked != alone || asked.code != exitOK {
+				t.Errorf("%+v, %s: the server signs\n%+v\nand the command alone\n%+v", cmd, format, asked, alone)
+			}
+		}
+	}
+	if got := e.run(&signCmd{URL: "/shpo/a.png"}, formatTable, ""); got.code != exitNotFound || !strings.Contains(got.err, "Did you mean shop?") {
+		t.Errorf("unknown alias: %+v", got)
 	}
 }
 
