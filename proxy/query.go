@@ -94,6 +94,9 @@ func checkOutcome(err error) string {
 // readOptions reads the options of a request; free says that it may use all of them.
 func (p *Proxy) readOptions(x *exchange, query []byte, object string, free bool) error {
 	o, err := wanted(x.route.Alias, query, free)
+	if _, refused := errors.AsType[*unsignedError](err); refused {
+		x.series.SignatureCheck(checkOutcome(err))
+	}
 	if err != nil || o.IsZero() {
 		return err
 	}
@@ -129,7 +132,11 @@ func wanted(a *alias.Alias, query []byte, free bool) (transform.Options, error) 
 	default:
 		o, err = o.Snap(a.Widths)
 	}
-	return o.With(t), err
+	o = o.With(t)
+	if len(a.Prefix)+len(o.Mark()) > alias.MaxKey {
+		return o, &transform.OptionError{Option: "wm", Detail: "wm is too long for the key of an object"}
+	}
+	return o, err
 }
 
 // templateOf returns the options of a template of an alias.

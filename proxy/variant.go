@@ -73,6 +73,9 @@ func (p *Proxy) loadVariant(route alias.Route, v *variant, parent origin.Span) c
 	return func(ctx context.Context, old *cache.Entry) (*cache.Source, error) {
 		m := &variantMaker{Proxy: p, route: p.currentRoute(route), variant: v, span: parent}
 		src, err := m.load(ctx, old)
+		if _, known := errors.AsType[*cache.NegativeHit](err); known { // it is remembered for the object
+			return nil, &cache.NotFound{Err: err}
+		}
 		err = p.classify(ctx, m.route, err)
 		if outage, ok := errors.AsType[*cache.Unavailable](err); ok && old != nil {
 			outage.Now = p.lifetimesNow(m.route, old)

@@ -243,6 +243,7 @@ func TestVariantTerms(t *testing.T) {
 		{alias.TransformsOpen, alias.AccessOpen, "w=121&sig=none", !signed, 200, " 121x0"},
 		{alias.TransformsOpen, alias.AccessSigned, "w=121", !signed, 403, "signature"},
 		{alias.TransformsOpen, alias.AccessSigned, "w=121", signed, 200, " 121x0"},
+		{alias.TransformsOpen, alias.AccessOpen, "w=1&wm=" + strings.Repeat("a", 1025), !signed, 400, "bad-option"},
 		{alias.TransformsOff, alias.AccessSigned, "", !signed, 403, "signature"},
 		{alias.TransformsOff, alias.AccessSigned, "w=121", signed, 200, original},
 	} {
@@ -383,8 +384,14 @@ func TestVariantFails(t *testing.T) {
 		})
 	}
 	e := newVariantEnv(t, nil)
-	if got := e.get("/shop/gone.jpg?w=120"); got.status != 404 {
-		t.Errorf("a variant of a missing object: %d", got.status)
+	for range 2 {
+		if got := e.get("/shop/gone.jpg?w=120"); got.status != 404 || e.requests("GET") != 1 {
+			t.Errorf("a variant of a missing object: %d after %d requests to S3", got.status, e.requests("GET"))
+		}
+	}
+	e.get("/shop/gone.jpg?w=250") // which learns of it from the object's negative entry
+	if n := e.requests("GET"); n != 1 {
+		t.Errorf("%d requests to S3", n)
 	}
 }
 
