@@ -141,7 +141,12 @@ func newExamples(t *testing.T, g *gateway.Server) *examples {
 			"credential": pair,
 		})
 	}
-	e.adminCall(http.MethodPost, "/api/v1/aliases/shop/signing-keys", map[string]any{}, http.StatusCreated)
+	var key struct{ KID string }
+	r := e.api(http.MethodPost, "/api/v1/aliases/shop/signing-keys", nil)
+	if err := json.Unmarshal(r.body, &key); err != nil || r.StatusCode != http.StatusCreated {
+		t.Fatalf("make a signing key: %s: %s", r.Status, r.body)
+	}
+	e.words["k7mx2qpa"] = key.KID
 	e.adminCall(http.MethodPost, "/api/v1/tokens", map[string]any{"name": "old", "roles": []string{"read"}}, http.StatusCreated)
 	e.adminCall(http.MethodPost, "/api/v1/credentials", withName("unused", pair), http.StatusCreated)
 	e.prepareFiles(t, g)

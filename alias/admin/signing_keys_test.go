@@ -154,6 +154,7 @@ func TestSign(t *testing.T) {
 	}{
 		{`{"path":"/shop/a.jpg?w=400","expires_in":"24h"}`, 24 * time.Hour},
 		{`{"path":"/shop/a%20b.jpg?utm_x=1&w=400&fit=cover","expires_in":"1ns"}`, time.Second},
+		{`{"path":"/shop/a.jpg?w=2","expires_at":"` + time.Now().Add(time.Hour).UTC().Format(time.RFC3339Nano) + `"}`, time.Hour},
 		{`{"path":"/shop/a.jpg"}`, 0},
 		{`{"path":"/shop/a.jpg?w=1","expires_in":null}`, 0},
 	} {

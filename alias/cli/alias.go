@@ -228,6 +228,7 @@ func (*aliasSetCmd) Examples() []string {
 	return []string{
 		"ixmage alias set shop --ttl 5m --canary a.png",
 		"ixmage alias set shop --no-enabled",
+		"ixmage alias set shop --transforms templates --widths 200,400,800 --template 'thumb=w=240&h=240&fit=cover'",
 		"ixmage alias set shop --enabled --reset ttl,canary",
 	}
 }

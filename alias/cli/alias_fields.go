@@ -2,6 +2,8 @@ package cli
 
 import (
 	"reflect"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -26,6 +28,11 @@ type aliasFields struct {
 	CacheMin             *string `help:"Part of the memory tier that other aliases cannot take, like 64MiB." placeholder:"SIZE"`
 	CacheMax             *string `help:"Limit of the memory tier for this alias." placeholder:"SIZE"`
 
+	Transforms *string  `help:"Which requests may ask for transformed pictures: off, templates, signed or open." placeholder:"MODE" completion:"transforms"`
+	Access     *string  `help:"Which requests are answered: open, or signed for those with a signature only." placeholder:"MODE" completion:"access"`
+	Widths     []string `help:"Widths in pixels, ascending and separated by commas, that requests without a signature may have; none: no width." placeholder:"WIDTH"`
+	Template   []string `sep:"none" help:"Template, as in thumb=w=240&h=240&fit=cover; NAME= removes one. May be given more than once." placeholder:"NAME=QUERY"`
+
 	CORSOrigins     []string `name:"cors-origins" help:"Origins, separated by commas, whose scripts may read the pictures; * is all." placeholder:"ORIGIN"`
 	CORSHeaders     []string `name:"cors-headers" help:"Request headers that these scripts may send." placeholder:"NAME"`
 	Fallback        *string  `help:"Path of a placeholder: a picture that is served instead of an error." placeholder:"PATH" xor:"missing,broken"`
@@ -36,6 +43,12 @@ type aliasFields struct {
 // body makes the members of a request from the flags that were given.
 func (f *aliasFields) body() map[string]any {
 	body := membersOf(f)
+	if f.Widths != nil {
+		body["widths"] = widths(f.Widths)
+	}
+	if delete(body, "template"); f.Template != nil {
+		body["templates"] = templates(f.Template)
+	}
 	fallback := map[string]any{}
 	for _, when := range []string{"missing", "broken"} {
 		if path, ok := body["fallback_"+when]; ok {
@@ -47,6 +60,34 @@ func (f *aliasFields) body() map[string]any {
 		body["fallback"] = fallback
 	}
 	return body
+}
+
+// widths are numbers where they can be; the server reports the others.
+func widths(texts []string) []any {
+	list := []any{}
+	if slices.Equal(texts, []string{"none"}) {
+		return list
+	}
+	for _, text := range texts {
+		if n, err := strconv.Atoi(strings.TrimSpace(text)); err == nil {
+			list = append(list, n)
+			continue
+		}
+		list = append(list, text)
+	}
+	return list
+}
+
+// templates is a merge patch of texts NAME=QUERY. Without a query, the template is removed.
+func templates(texts []string) map[string]any {
+	patch := map[string]any{}
+	for _, text := range texts {
+		name, query, found := strings.Cut(text, "=")
+		if patch[name] = query; found && query == "" {
+			patch[name] = nil
+		}
+	}
+	return patch
 }
 
 // membersOf makes members from the flags that were given, the fields of a struct that are

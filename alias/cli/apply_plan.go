@@ -381,7 +381,7 @@ func stated(e *manifest.Entry) map[string]any {
 	body := map[string]any{}
 	for _, f := range e.Fields {
 		if !f.Value.IsNull() || f.Name == "credential" {
-			body[f.Name] = f.Value
+			body[f.Name] = whole(f.Name, f.Value, client.Value{})
 		}
 	}
 	return body
@@ -435,7 +435,7 @@ func (p *planner) patch(e *manifest.Entry, was client.Value) map[string]any {
 		v, stated := e.Field(name)
 		switch {
 		case stated:
-			body[name] = whole(name, v)
+			body[name] = whole(name, v, was)
 		case name == "bucket", kind == "provisioned" && !other && slices.Contains(setByProvisioning, name):
 		default:
 			body[name] = nil
@@ -444,17 +444,26 @@ func (p *planner) patch(e *manifest.Entry, was client.Value) map[string]any {
 	return body
 }
 
-// whole is the value of a field in a patch, which keeps a part of a fallback that is not
-// stated.
-func whole(name string, v client.Value) any {
-	if name != "fallback" || v.Members() == nil {
+// whole is the value of a field in a patch of an alias, which keeps a part of a fallback, and a
+// template, that is not stated. A new alias has none.
+func whole(name string, v, was client.Value) any {
+	if v.Members() == nil || name != "fallback" && name != "templates" {
 		return v
 	}
-	both := map[string]any{"missing": nil, "broken": nil}
-	for _, f := range v.Members() {
-		both[f.Name] = f.Value
+	all := map[string]any{}
+	old := was.Get(name).Members()
+	if name == "fallback" && !was.IsNull() { // a fallback that is a text has no members
+		old = client.Object{{Name: "missing"}, {Name: "broken"}}
 	}
-	return both
+	for _, f := range old {
+		all[f.Name] = nil
+	}
+	for _, f := range v.Members() {
+		if all[f.Name] = f.Value; name == "templates" && f.Value.IsNull() && was.IsNull() {
+			delete(all, f.Name)
+		}
+	}
+	return all
 }
 
 // rest plans the removal of the aliases that no file has.

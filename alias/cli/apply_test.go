@@ -362,7 +362,9 @@ func randomAlias(r *rand.Rand, name string, credentials []string) map[string]any
 		"stale_while_revalidate": pick("0s", nil), "stale_if_error": pick("24h", "1h0.5s"), "bucket_owner": pick("", "012345678901"),
 		"cache_control": pick("", "Public,MAX-AGE=060"), "cors_origins": pick([]string{}, []string{"*"}, []string{"https://A.example.com:443"}),
 		"cors_headers": pick([]string{}, []string{"Range"}), "cache_min": pick("", "1024KiB", 1<<20), "cache_max": pick("", "1GiB"),
-		"fallback": pick("", "none.png", nil, map[string]string{"missing": "a.png"}, map[string]string{"missing": "a.png", "broken": "b.png"}),
+		"fallback":   pick("", "none.png", nil, map[string]string{"missing": "a.png"}, map[string]string{"missing": "a.png", "broken": "b.png"}),
+		"transforms": pick("off", "open", "signed", nil), "access": pick("open", "signed"), "widths": pick([]int{}, []int{1, 8192}, nil),
+		"templates": pick(nil, map[string]any{}, map[string]any{"a": "w=1", "b": "h=2"}, map[string]any{"b": map[string]any{"h": 3}, "c": "q=1,2"}),
 	}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		if name != "bucket" && name != "region" && r.IntN(2) == 0 {

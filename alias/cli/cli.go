@@ -22,6 +22,7 @@ type Commands struct {
 	Rotate     rotateCmd     `cmd:"" help:"Give a provisioned credential a new key, and retire the current one."`
 	Apply      applyCmd      `cmd:"" help:"Make the server have the aliases of YAML files."`
 	Purge      purgeCmd      `cmd:"" help:"Drop pictures from the cache."`
+	SigningKey signingKeyCmd `cmd:"" help:"List, make and delete the signing keys of an alias."`
 	Sign       signCmd       `cmd:"" help:"Sign a URL, so that it may use all options, or opens a locked alias."`
 	Explain    explainCmd    `cmd:"" help:"Explain how a URL resolves, and what to do."`
 	Usage      usageCmd      `cmd:"" help:"Print what aliases have cost at S3, and what the cache has saved."`

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+
+	"ixmage/alias"
 )
 
 // completionCmd prints a script for a shell. Each script asks the hidden command complete.
@@ -66,6 +68,7 @@ type candidate struct{ word, means string }
 type line struct {
 	node    *kong.Node        // the command so far
 	args    int               // its arguments so far
+	first   string            // the first of them
 	flag    *kong.Flag        // the last word is the value of it
 	prefix  string            // of the last word that every candidate repeats: --flag=
 	word    string            // the last one, or its part after prefix
@@ -91,7 +94,9 @@ func (l *line) read(words []string) int {
 	w := words[0]
 	if l.noFlags || !strings.HasPrefix(w, "-") {
 		if !l.descend(w) {
-			l.args++
+			if l.args++; l.args == 1 {
+				l.first = w
+			}
 		}
 		return 1
 	}
@@ -214,10 +219,30 @@ func (l *line) values(s *session, v *kong.Value) (list []candidate, files bool) 
 		kind := v.Tag.PlaceHolder
 		return nil, kind == "FILE" || kind == "FOLDER" || v.Name == "data"
 	}
+	if modes, ok := modesOf[noun]; ok {
+		for _, mode := range modes {
+			list = append(list, candidate{word: mode})
+		}
+		return list, false
+	}
 	for _, name := range l.names(s, noun) {
 		list = append(list, candidate{word: name})
 	}
 	return list, false
+}
+
+// modesOf are words that complete a value without a question to the server. They are no enum,
+// because the server checks the value.
+var modesOf = map[string][]string{
+	"transforms": texts(alias.AllTransforms()), "access": texts(alias.AllAccess()),
+}
+
+func texts[T ~string](list []T) []string {
+	all := make([]string, len(list))
+	for i, v := range list {
+		all[i] = string(v)
+	}
+	return all
 }
 
 // completionTimeout is how long a shell waits for the server.
@@ -232,6 +257,10 @@ func (l *line) names(s *session, noun string) []string {
 	asking.flags = &Connection{
 		AdminURL:       first(l.given["admin-url"], os.Getenv(EnvURL)),
 		AdminTokenFile: first(l.given["admin-token-file"], os.Getenv(envTokenFile)),
+	}
+	if noun == "signing-keys" { // of the alias that is the first argument
+		names, _ := asking.kids(l.first)
+		return names
 	}
 	names, _ := asking.names(noun)
 	return names

@@ -22,6 +22,8 @@ func TestCompletion(t *testing.T) {
 			"/api/v1/orphans":     `{"orphans":[{"user":"ixmage-s3read-x"}]}`,
 			"/api/v1/nodes":       `{"nodes":[{"name":"web-1"}]}`,
 			"/api/v1/tokens":      `{"tokens":[{"name":"deploy"}]}`,
+
+			"/api/v1/aliases/shop/signing-keys": `{"signing_keys":[{"kid":"k7mx2qpa"},{"kid":"zz22yy33"}]}`,
 		}[r.URL.Path]
 		if r.URL.RawQuery != "" && (r.URL.Path == "/api/v1/nodes" || r.URL.Path == "/api/v1/tokens") {
 			answer = `{}` // these calls have no pages, and refuse a limit
@@ -55,6 +57,14 @@ func TestCompletion(t *testing.T) {
 		"operation get" + there + "~":                 "op-1",
 		"orphans rm" + there + "ix":                   "ixmage-s3read-x",
 		"node rm" + there + "~":                       "web-1",
+		"signing-key ls" + there + "b":                "blog",
+		"signing-key rm" + there + "b":                "blog",
+		"signing-key rm" + there + "shop ~":           "k7mx2qpa zz22yy33",
+		"signing-key rm" + there + "shop z":           "zz22yy33",
+		"signing-key rm" + there + "shop zz22yy33 ~":  "",
+		"signing-key rm" + there + "none ~":           "",
+		"alias set x --transforms ~":                  "off templates signed open",
+		"alias set x --access=s":                      "--access=signed",
 		"token rm" + there + "~":                      "deploy",
 		"alias get" + there + "--output ~":            "table json yaml",
 		"alias get -o j":                              "json",

@@ -85,7 +85,7 @@ func (e *Entry) Field(name string) (v client.Value, ok bool) {
 var aliasFields = []string{
 	"name", "bucket", "bucket_owner", "prefix", "region", "endpoint", "path_style", "credential", "canary", "enabled",
 	"ttl", "negative_ttl", "stale_while_revalidate", "stale_if_error", "cache_control", "cors_origins", "cors_headers",
-	"fallback", "cache_min", "cache_max",
+	"fallback", "cache_min", "cache_max", "transforms", "access", "widths", "templates",
 }
 
 // Settable are the fields of an alias that a change may set, besides its credential.
