@@ -1,7 +1,5 @@
 package transform
 
-import "math"
-
 // Negotiable reports whether the answer depends on the client's Accept, so that it has to say so in Vary.
 func (o Options) Negotiable() bool {
 	return !o.IsZero() && !o.Info() && !o.BlurHash() && o.values[optFormat] == 0
@@ -54,51 +52,13 @@ func (o Options) isSmall(src Header) bool {
 	return w > 0 && h > 0 && w*h <= autoAVIFMax
 }
 
-// size returns the expected size of the result, or zeros if it depends on a source of unknown size.
+// size returns the size of the result, or zeros if it depends on a source of unknown size.
 func (o Options) size(src Header) (w, h int) {
-	o = o.scaled()
-	if o.set.has(optPlaceholder) {
-		return placeholderSide, placeholderSide
+	t := o.Task(0)
+	if t.Fit == Contain || t.Fit == Cover || t.Fit == Fill {
+		return t.Width, t.Height
 	}
-	width, height := float64(o.values[optWidth]), float64(o.values[optHeight])
-	fit := o.fit()
-	if fit == Contain || fit == Cover || fit == Fill {
-		return int(width), int(height)
-	}
-	sw, sh := o.upright(src)
-	if sw == 0 || sh == 0 {
-		if fit == Inside {
-			return int(width), int(height)
-		}
-		return 0, 0
-	}
-	scale := 1.0
-	byWidth, byHeight := width/sw, height/sh
-	switch {
-	case fit == Outside:
-		scale = min(1, max(byWidth, byHeight))
-	case fit == Inside:
-		scale = min(1, byWidth, byHeight)
-	case width > 0:
-		scale = min(1, byWidth)
-	case height > 0:
-		scale = min(1, byHeight)
-	}
-	return int(math.Round(max(1, sw*scale))), int(math.Round(max(1, sh*scale)))
-}
-
-// upright returns the size of the source after crop and r.
-func (o Options) upright(src Header) (w, h float64) {
-	w, h = float64(src.Width), float64(src.Height)
-	if crop := o.values[optCrop]; o.set.has(optCrop) {
-		x, y := float64(crop>>48), float64(crop>>32&0xffff)
-		w = min(w-x, float64(crop>>16&0xffff))
-		h = min(h-y, float64(crop&0xffff))
-		w, h = max(0, w), max(0, h)
-	}
-	if o.values[optRotate]%2 == 1 {
-		w, h = h, w
-	}
+	w, h, _ = t.resultSize(src.Width, src.Height)
 	return w, h
 }
 

@@ -48,7 +48,7 @@ func TestFormat(t *testing.T) {
 		{"w=4000&h=4000&fit=fill", both, logo, false, WebP},
 		{"w=4000&h=4000", both, logo, false, WebP},
 		{"w=1000&h=1000", both, Header{Type: JPEG}, false, AVIF},
-		{"w=1000&h=1000&fit=inside", both, Header{Type: JPEG}, false, AVIF},
+		{"w=1000&h=1000&fit=inside", both, Header{Type: JPEG}, false, WebP},  // not known
 		{"w=1000&h=1000&fit=outside", both, Header{Type: JPEG}, false, WebP}, // not known
 		{"w=1000&h=1000&fit=outside", both, photo, false, WebP},              // 1333 x 1000
 		{"w=1000&h=1000&fit=inside", both, photo, false, AVIF},               // 1000 x 750

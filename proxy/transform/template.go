@@ -6,17 +6,11 @@ import (
 	"strings"
 )
 
-// defaultWidths are the widths that an alias without widths of its own offers to unsigned requests.
-var defaultWidths = []int{20, 40, 60, 120, 250, 330, 500, 960, 1280, 1920, 3840}
-
-// Snap returns o with w rounded up to one of widths, or of the default ones if there are none. It is for
-// the options of an unsigned URL, before With. The error, for a w above all of them, is an *OptionError.
+// Snap returns o with w rounded up to one of widths. It is for the options of an unsigned URL, before With.
+// The error, for a w above all of them, is an *OptionError.
 func (o Options) Snap(widths []int) (Options, error) {
 	if !o.set.has(optWidth) {
 		return o, nil
-	}
-	if len(widths) == 0 {
-		widths = defaultWidths
 	}
 	w, best := int(o.values[optWidth]), 0
 	for _, step := range widths {
@@ -24,7 +18,10 @@ func (o Options) Snap(widths []int) (Options, error) {
 			best = step
 		}
 	}
-	if best == 0 {
+	switch {
+	case len(widths) == 0:
+		return o, &OptionError{"w", "w needs a signature: the alias offers no widths"}
+	case best == 0:
 		return o, &OptionError{"w", fmt.Sprintf("w is at most %d without a signature", slices.Max(widths))}
 	}
 	return o.with(optWidth, uint64(best)), nil

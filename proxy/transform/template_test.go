@@ -4,31 +4,39 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"ixmage/alias"
 )
 
 func TestSnap(t *testing.T) {
 	t.Parallel()
+	ladder := alias.DefaultWidths()
 	for _, c := range []struct {
 		query, want string
 		widths      []int
 	}{
-		{"w=1", "w=20", nil}, {"w=20", "w=20", nil}, {"w=21", "w=40", nil}, {"w=400", "w=500", nil}, {"w=3840", "w=3840", nil},
-		{"", "", nil}, {"w=1", "w=10", []int{10}}, {"w=11", "w=20", []int{30, 20, 10}},
+		{"w=1", "w=20", ladder}, {"w=20", "w=20", ladder}, {"w=21", "w=40", ladder}, {"w=400", "w=500", ladder}, {"w=3840", "w=3840", ladder},
+		{"", "", ladder}, {"", "", nil}, {"w=1", "w=10", []int{10}}, {"w=11", "w=20", []int{30, 20, 10}},
 	} {
 		o, err := mustParse(t, c.query).Snap(c.widths)
 		if got := string(o.Append(nil, 0)); err != nil || got != c.want {
 			t.Errorf("%q, %v: %q, %v", c.query, c.widths, got, err)
 		}
 	}
-	for w, detail := range map[string]string{"3841": "w is at most 3840 without a signature", "8192": "w is at most 3840 without a signature"} {
-		_, err := mustParse(t, "w="+w).Snap(nil)
+	for _, c := range []struct {
+		query, detail string
+		widths        []int
+	}{
+		{"w=3841", "w is at most 3840 without a signature", ladder},
+		{"w=8192", "w is at most 3840 without a signature", ladder},
+		{"w=11", "w is at most 10 without a signature", []int{10}},
+		{"w=1", "w needs a signature: the alias offers no widths", nil},
+	} {
+		_, err := mustParse(t, c.query).Snap(c.widths)
 		var bad *OptionError
-		if !errors.As(err, &bad) || bad.Option != "w" || bad.Detail != detail {
-			t.Errorf("%s: %v", w, err)
+		if !errors.As(err, &bad) || bad.Option != "w" || bad.Detail != c.detail {
+			t.Errorf("%q, %v: %v", c.query, c.widths, err)
 		}
-	}
-	if _, err := mustParse(t, "w=11").Snap([]int{10}); err == nil || err.Error() != "w is at most 10 without a signature" {
-		t.Error(err)
 	}
 }
 
