@@ -3,6 +3,7 @@
 package transform
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -18,7 +19,7 @@ type Config struct {
 	Path    string        // the program of the workers
 	Workers int           // default: GOMAXPROCS
 	Timeout time.Duration // for one job, from the first byte that its worker gets; default 5 s
-	Memory  int64         // bytes of address space of a worker (RLIMIT_AS), default 1 GiB
+	Memory  int64         // bytes of address space of a worker (RLIMIT_AS), default and most 1 GiB
 	// AliasTime and ClientTime are how long workers may be busy for one owner and for one
 	// client. A zero rate is no limit.
 	AliasTime, ClientTime Rate
@@ -30,9 +31,10 @@ type Config struct {
 
 // tune is what tests set otherwise.
 type tune struct {
-	args  []string // of a worker
-	jobs  int      // after which a worker is replaced
-	start time.Duration
+	args               []string // of a worker
+	jobs               int      // after which a worker is replaced
+	start, retry, turn time.Duration
+	changed            func() // called with the pool's lock held
 }
 
 // Stats is the state of a Pool at one moment.
@@ -113,20 +115,19 @@ func (c *Config) setDefaults() {
 	if c.Timeout <= 0 {
 		c.Timeout = defaultTimeout
 	}
-	if c.Memory == 0 {
-		c.Memory = defaultMemory
-	}
+	c.Memory = cmp.Or(c.Memory, defaultMemory)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	if c.Recorder == nil {
 		c.Recorder = noRecorder{}
 	}
-	if c.tune.jobs == 0 {
-		c.tune.jobs = workerJobs
-	}
-	if c.tune.start == 0 {
-		c.tune.start = startTimeout
+	c.tune.jobs = cmp.Or(c.tune.jobs, workerJobs)
+	c.tune.start = cmp.Or(c.tune.start, startTimeout)
+	c.tune.retry = cmp.Or(c.tune.retry, retryStart)
+	c.tune.turn = cmp.Or(c.tune.turn, turnTime)
+	if c.tune.changed == nil {
+		c.tune.changed = func() {}
 	}
 }
 

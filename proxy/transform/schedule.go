@@ -88,6 +88,7 @@ func (p *Pool) schedule() {
 		}
 	}
 	p.queued.Store(int64(p.queue.n))
+	p.cfg.tune.changed()
 }
 
 // hopeless returns why jobs of owner would wait for a worker for an unknown time, or nil.
@@ -112,7 +113,7 @@ func (p *Pool) dispatch() bool {
 	alone := len(p.queue.lines) == 1
 	for _, l := range p.queue.lines {
 		w := p.idleOf(l.owner)
-		if w == nil || !alone && w.turn >= turnTime {
+		if w == nil || !alone && w.turn >= p.cfg.tune.turn {
 			continue
 		}
 		if alone {
@@ -207,7 +208,7 @@ func (p *Pool) failed(err error) {
 		return
 	}
 	p.err = err
-	wait := min(maxRetryStart, retryStart<<min(p.failures, 10))
+	wait := min(maxRetryStart, p.cfg.tune.retry<<min(p.failures, 10))
 	p.failures++
 	p.cfg.Log.Error("transform worker cannot be started", "error", err, "retry_after", wait)
 	p.retry = time.AfterFunc(wait, func() {
