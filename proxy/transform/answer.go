@@ -1,7 +1,6 @@
 package transform
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -106,7 +105,7 @@ func (a *answer) checkResult(t *Task) error {
 	}
 	pixels := int64(a.width) * int64(a.height) * int64(a.frames)
 	switch {
-	case a.frames < 1 || a.frames > maxFrames || a.frames > 1 && !t.keepsFrames():
+	case a.frames < 1 || a.frames > t.maxFrames():
 		return untrue("%d frames of %s", a.frames, t.Output)
 	case pixels > maxResult:
 		return untrue("%d frames of %dx%d pixels", a.frames, a.width, a.height)
@@ -123,23 +122,18 @@ func (h *Header) exact() bool {
 	return h.Width > 0 && h.Height > 0 && (h.Type == JPEG || h.Type == PNG || h.Type == WebP)
 }
 
-// checkBody compares the first bytes of a body with its job.
+// checkBody compares the first bytes of a body with its job and its answer.
 func (a *answer) checkBody(j *Job, body []byte) error {
-	magic, at := "", 0
-	switch j.Task.Output {
-	case JPEG:
-		magic = "\xff\xd8\xff"
-	case PNG:
-		magic = "\x89PNG\r\n\x1a\n"
-	case WebP:
-		magic, at = "WEBP", 8
-	case GIF:
-		magic = "GIF8"
-	case AVIF:
-		magic, at = "ftypavi", 4
+	if j.Task.Output == Raw {
+		return nil
 	}
-	if len(body) < at || !bytes.HasPrefix(body[at:], []byte(magic)) {
-		return untrue("the body is no %s", j.Task.Output)
+	h := Sniff(body)
+	switch {
+	case h.Type != j.Task.Output:
+		return untrue("the body is %q instead of %q", h.Type, j.Task.Output)
+	case h.Width > 0 && h.Width != a.width || h.Height > 0 && h.Height != a.height:
+		return untrue("the body has %dx%d pixels, and the answer %dx%d", h.Width, h.Height, a.width, a.height)
+	default:
+		return nil
 	}
-	return nil
 }

@@ -22,17 +22,33 @@ func (p *Pool) Do(ctx context.Context, j Job) (*Result, error) {
 	return result, err
 }
 
+// errUntouched is the end of a worker for which its next job had no part.
+var errUntouched = fmt.Errorf("%w before it got its job", ErrCrashed)
+
+// maxTries is how many workers may end so for one job.
+const maxTries = 3
+
 func (p *Pool) do(ctx context.Context, j *Job, report *Report) (*Result, error) {
 	begin := time.Now()
 	if err := p.admit(j, begin); err != nil {
 		return nil, err
 	}
-	w, err := p.acquire(ctx, j.Owner)
-	began := time.Now()
-	report.Queue = began.Sub(begin)
-	if err != nil {
-		return nil, err
+	for try := 1; ; try++ {
+		w, err := p.acquire(ctx, j.Owner)
+		report.Queue = time.Since(begin)
+		if err != nil {
+			return nil, err
+		}
+		result, err := p.work(ctx, w, j, report)
+		if try == maxTries || !errors.Is(err, errUntouched) {
+			return result, err
+		}
 	}
+}
+
+// work has w do a job, and releases it.
+func (p *Pool) work(ctx context.Context, w *worker, j *Job, report *Report) (*Result, error) {
+	began := time.Now()
 	if p.killers.has(j.killer(), began) { // it killed another worker while this job waited
 		p.release(w, "", 0)
 		return nil, ErrRemembered
@@ -40,7 +56,7 @@ func (p *Pool) do(ctx context.Context, j *Job, report *Report) (*Result, error) 
 	a, body, err := w.run(ctx, j, p.cfg.Timeout, p.cfg.Log)
 	ended := time.Now()
 	wall := max(1, ended.Sub(began))
-	if Killed(err) {
+	if Killed(err) && !errors.Is(err, errUntouched) {
 		p.killers.add(j.killer(), ended)
 	}
 	p.aliases.charge(j.Owner, wall, ended)
@@ -119,9 +135,9 @@ func outcomeOf(err error) string {
 
 // run does a job. The worker has ended if the error is neither a refusal nor ErrInternal.
 func (w *worker) run(ctx context.Context, j *Job, timeout time.Duration, log *slog.Logger) (answer, []byte, error) {
-	if n := w.unread(); n > 0 {
+	if w.unread() > 0 { // bytes beyond its last answer
 		w.end(EndAnswer)
-		return answer{}, nil, fmt.Errorf("%w: %d bytes before the job", ErrAnswer, n)
+		return answer{}, nil, errUntouched
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, ErrTimeout)
 	defer cancel()
@@ -154,13 +170,14 @@ func (w *worker) run(ctx context.Context, j *Job, timeout time.Duration, log *sl
 	case err != nil:
 		w.end(EndCrash)
 	}
-	if failed := <-sent; err == nil || errors.Is(failed, ErrSource) {
+	if failed := <-sent; err == nil || errors.Is(failed, ErrSource) || errors.Is(failed, errUntouched) {
 		err = failed
 	}
 	if err != nil {
 		return answer{}, nil, w.endError(ctx, err)
 	}
-	return a, body, a.err()
+	err = a.err()
+	return a, body, err
 }
 
 // err returns the error of a job that its worker has answered.
@@ -189,6 +206,9 @@ func (w *worker) endError(ctx context.Context, err error) error {
 	case EndClose:
 		return fmt.Errorf("%w: the server is shutting down", ErrOff)
 	default:
+		if errors.Is(err, errUntouched) {
+			return err
+		}
 		return ErrCrashed
 	}
 }
@@ -196,7 +216,7 @@ func (w *worker) endError(ctx context.Context, err error) error {
 // send writes the frame of a job and its pictures.
 func (w *worker) send(j *Job) error {
 	if _, err := w.stdin.Write(appendRequest(make([]byte, 0, requestLen), j)); err != nil {
-		return err
+		return errUntouched // it had died before
 	}
 	if err := w.sendBlob(&j.Source); err != nil || j.Mark == nil {
 		return err

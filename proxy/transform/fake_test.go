@@ -27,8 +27,12 @@ func TestMain(m *testing.M) {
 	case len(os.Args) > 1 && os.Args[1] == "parent":
 		fakeParent()
 	default:
-		os.Exit(m.Run())
+		exit(m.Run())
 	}
+}
+
+func exit(status int) {
+	os.Exit(status) //nolint:forbidigo // it is a process of its own
 }
 
 // pause waits for a signal that kills.
@@ -47,9 +51,9 @@ func fakeWorker(mode string) {
 	case "exit":
 		fmt.Fprintln(os.Stderr, "ixmage-worker: the sandbox cannot be set up: Landlock is absent or switched off")
 		fmt.Fprintln(os.Stderr, "a second line")
-		os.Exit(3)
+		exit(3)
 	case "mute":
-		os.Exit(0)
+		exit(0)
 	case "hang":
 		pause()
 	case "closed": // and lives on
@@ -65,7 +69,7 @@ func fakeWorker(mode string) {
 	case "unless": // a file exists
 		if _, err := os.Stat(argument); err == nil {
 			fmt.Fprintln(os.Stderr, "the file is there")
-			os.Exit(1)
+			exit(1)
 		}
 	case "from": // the file has the version
 		b, _ := os.ReadFile(argument)
@@ -78,7 +82,7 @@ func fakeWorker(mode string) {
 	frame = append(frame, version...)
 	os.Stdout.Write(append(frame, make([]byte, readyLen-len(frame))...))
 	if word == "dies" {
-		os.Exit(1)
+		exit(1)
 	}
 	f := fake{seen: map[string]bool{}}
 	for f.job() {
@@ -173,10 +177,10 @@ func (f *fake) job() bool {
 		pause()
 	case "exit":
 		fmt.Fprintln(os.Stderr, "killed by", argument)
-		os.Exit(number)
+		exit(number)
 	case "half":
 		f.send(good, body[:len(body)/2])
-		os.Exit(1)
+		exit(1)
 	case "short": // and lives on
 		f.send(good, body[:len(body)/2])
 		pause()
@@ -195,7 +199,7 @@ func (f *fake) job() bool {
 		f.send(good, body)
 	case "last":
 		f.send(good, body)
-		os.Exit(0)
+		exit(0)
 	case "fork", "escape":
 		cmd := exec.Command("/proc/self/exe", "grandchild")
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr

@@ -21,10 +21,10 @@ func fakeParent() {
 		Path: os.Args[0], Memory: -1, tune: tune{args: []string{"fake-worker", "ok"}},
 	})
 	if err != nil {
-		fmt.Println(err)
-		os.Exit(1)
+		fmt.Fprintln(os.Stderr, err)
+		exit(1)
 	}
-	fmt.Println(p.spares[0].cmd.Process.Pid)
+	fmt.Fprintln(os.Stdout, p.spares[0].cmd.Process.Pid)
 	pause()
 }
 

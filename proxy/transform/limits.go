@@ -51,6 +51,14 @@ func pixelsOf(f Format) int64 {
 // keepsFrames reports whether the result may have more than one frame.
 func (t *Task) keepsFrames() bool { return t.Animate && t.Output.animates() }
 
+// maxFrames returns how many frames the result may have.
+func (t *Task) maxFrames() int {
+	if t.keepsFrames() {
+		return maxFrames
+	}
+	return 1
+}
+
 // check refuses a job that no worker would do, before one is taken for it.
 func (j *Job) check() error {
 	frames := 1

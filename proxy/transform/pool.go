@@ -93,18 +93,20 @@ func Start(ctx context.Context, cfg Config) (*Pool, error) {
 	stop := context.AfterFunc(ctx, p.abort)
 	defer stop()
 	w, err := p.launch()
-	if err == nil && ctx.Err() != nil {
-		err = ctx.Err()
+	if ctx.Err() != nil {
+		err = fmt.Errorf("start %s: %w", path, context.Cause(ctx))
+	}
+	if err == nil {
+		p.version, p.landlock = w.ready.version, w.ready.landlock
+		p.mu.Lock()
+		err = p.addSpare(w)
+		p.schedule()
+		p.mu.Unlock()
 	}
 	if err != nil {
 		p.Close()
 		return nil, err
 	}
-	p.version, p.landlock = w.ready.version, w.ready.landlock
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.spares = append(p.spares, w)
-	p.schedule()
 	return p, nil
 }
 

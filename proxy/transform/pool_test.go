@@ -85,6 +85,7 @@ func (e *events) outcomes() string {
 
 // fakeConfig is for a pool whose workers are this binary.
 func fakeConfig(t testing.TB, mode string) (Config, *events) {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -204,14 +205,7 @@ func TestClosed(t *testing.T) {
 
 func wantError(t *testing.T, err, want error) {
 	t.Helper()
-	if !errorIs(err, want) {
+	if !errors.Is(err, want) {
 		t.Errorf("got %v, want %v", err, want)
 	}
-}
-
-func errorIs(err, want error) bool {
-	if want == nil || err == nil {
-		return err == want
-	}
-	return errors.Is(err, want)
 }

@@ -27,6 +27,7 @@ type worker struct {
 	mu     sync.Mutex // guards what follows
 	reason string     // why the worker ends; "": it does not
 	waited bool       // the process id may be another process's
+	met    bool       // it was ready
 	said   []byte     // what the worker wrote to stderr, up to maxStderr bytes
 
 	// The pool's, guarded by its lock.
@@ -34,7 +35,6 @@ type worker struct {
 	busy  bool
 	jobs  int
 	turn  time.Duration // busy for its owner since others wait
-	met   bool          // it was ready
 }
 
 // newWorker prepares a process with three descriptors and an empty environment. start starts it.

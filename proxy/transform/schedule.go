@@ -3,7 +3,6 @@ package transform
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"slices"
 	"time"
 )
@@ -163,6 +162,7 @@ func (p *Pool) bind(owner int64) *worker {
 	w := p.spares[0]
 	p.spares = slices.Delete(p.spares, 0, 1)
 	w.owner = owner
+	p.failures = 0
 	return w
 }
 
@@ -180,31 +180,40 @@ func (p *Pool) give(l *line, w *worker) {
 func (p *Pool) fill() {
 	for !p.closed && p.retry == nil && len(p.spares)+p.starting < min(p.cfg.Workers, maxSpares) {
 		p.starting++
-		p.ends.Go(p.addSpare)
+		p.ends.Go(p.startSpare)
 	}
 }
 
-func (p *Pool) addSpare() {
+func (p *Pool) startSpare() {
 	w, err := p.launch()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.starting--
-	switch {
-	case err != nil:
-		p.failed(err)
-	case w.dead():
-		w.end(EndCrash)
-		p.failed(fmt.Errorf("%s: it died before its first job", p.cfg.Path))
-	default:
-		p.spares = append(p.spares, w)
-		p.err, p.failures = nil, 0
+	if err == nil {
+		err = p.addSpare(w)
 	}
+	p.failed(err)
 	p.schedule()
+}
+
+// addSpare adds a worker that is ready. It may have died since: then reaped has not found it.
+func (p *Pool) addSpare(w *worker) error {
+	if w.dead() {
+		w.end(EndCrash)
+		return p.deadSpare(w)
+	}
+	p.spares = append(p.spares, w)
+	p.err = nil
+	return nil
+}
+
+func (p *Pool) deadSpare(w *worker) error {
+	return fmt.Errorf("%s: it died before its first job: %s", p.cfg.Path, w.words())
 }
 
 // failed notes that a spare could not be started, or died, and tries again later.
 func (p *Pool) failed(err error) {
-	if p.closed || p.retry != nil {
+	if err == nil || p.closed || p.retry != nil {
 		return
 	}
 	p.err = err
@@ -237,9 +246,9 @@ func (p *Pool) launch() (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.mu.Lock()
+	w.mu.Lock()
 	w.met = true
-	p.mu.Unlock()
+	w.mu.Unlock()
 	return w, nil
 }
 
@@ -293,24 +302,26 @@ func (p *Pool) reaped(w *worker) {
 	if i := slices.Index(p.spares, w); i >= 0 {
 		p.spares = slices.Delete(p.spares, i, i+1)
 		w.end(EndCrash)
-		p.failed(fmt.Errorf("%s: it died before its first job (%s): %s", p.cfg.Path, w.cmd.ProcessState, w.words()))
+		p.failed(p.deadSpare(w))
 		p.schedule()
 	}
 	p.mu.Unlock()
 	// The job of a busy worker finds its pipes closed, or still has to read an answer, and ends it.
 	<-w.ending
 	p.mu.Lock()
-	met, owner := w.met, w.owner
+	w.mu.Lock()
+	met, owner, jobs := w.met, w.owner, w.jobs
+	w.mu.Unlock()
 	p.mu.Unlock()
 	if !met {
 		return
 	}
-	level := slog.LevelDebug
+	log := p.cfg.Log.Debug
 	switch w.reason {
 	case EndDeadline, EndCrash, EndAnswer, EndInternal:
-		level = slog.LevelWarn
+		log = p.cfg.Log.Warn
 	}
-	p.cfg.Log.Log(context.Background(), level, "transform worker ended", "reason", w.reason, "owner", owner,
-		"jobs", w.jobs, "state", w.cmd.ProcessState.String(), "stderr", w.words())
+	log("transform worker ended", "reason", w.reason, "owner", owner,
+		"jobs", jobs, "state", w.cmd.ProcessState.String(), "stderr", w.words())
 	p.cfg.Recorder.TransformWorkerEnded(w.reason)
 }
