@@ -35,8 +35,7 @@ type exchange struct {
 
 	alias   string      // empty unless it is in the registry
 	route   alias.Route // the object's; zero before it is known
-	variant *variant    // nil: the object itself is asked for
-	terms   terms
+	terms   *terms      // nil: no option, and no signature
 	series  Series
 	cache   string
 	triedS3 bool // without success: the answer is stale

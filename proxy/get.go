@@ -84,8 +84,8 @@ func (p *Proxy) serveObject(x *exchange, key string) {
 		cond.byteRange, cond.ranges = "", 0 // ranges are for GET (RFC 9110, section 14.2)
 	}
 	ck := keyOf(x.route.Alias, key)
-	if x.variant != nil {
-		ck = ck.Variant(x.variant.name)
+	if v := x.variant(); v != nil {
+		ck = ck.Variant(v.name)
 	}
 	e, ok := p.cache.Hit(ck, x.start)
 	if !ok && p.cache.Open(p.base, ck) {
@@ -121,7 +121,7 @@ func (p *Proxy) serveMiss(x *exchange, ck cache.Key, cond *conditions) {
 	x.cache = cacheMiss
 	var err error
 	switch {
-	case x.variant != nil:
+	case x.variant() != nil:
 		err = p.fetched(x, route, ck, cond)
 	case x.fc.IsHead() && !p.cache.Has(ck):
 		err = p.head(x, route, ck, cond)
@@ -131,8 +131,8 @@ func (p *Proxy) serveMiss(x *exchange, ck cache.Key, cond *conditions) {
 		err = p.fetched(x, route, ck, cond)
 	}
 	if errors.Is(err, errAsStored) {
-		object := x.variant.object
-		x.variant = nil
+		object := x.terms.variant.object
+		x.terms.variant = nil
 		p.serveObject(x, object)
 		return
 	}
@@ -234,7 +234,7 @@ func (p *Proxy) representationFor(x *exchange, r *cache.Reader, ck cache.Key) (*
 		err := f.complete(r)
 		return f, err
 	}
-	if w := (rangeRequest{route: x.route, key: ck, obj: f.obj, span: x.span}); x.variant == nil && strongTag(f.obj.etag) != "" {
+	if w := (rangeRequest{route: x.route, key: ck, obj: f.obj, span: x.span}); x.variant() == nil && strongTag(f.obj.etag) != "" {
 		f.rest = func(off int64) (chunkReader, error) {
 			w.byteRange = byteRange{off, math.MaxInt64}
 			return p.cache.Stream(p.base, ck, p.loadRange(w))

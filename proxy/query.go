@@ -16,11 +16,20 @@ import (
 	"ixmage/proxy/transform"
 )
 
-// terms are what the query of a request says about the answer, beside what is in it.
+// terms are what the query of a request says about the answer.
 type terms struct {
+	variant    *variant  // nil: the object itself is asked for
 	signed     bool      // the answer is for those who have the URL
 	until      time.Time // when the URL ends; zero: never
 	negotiated bool      // the answer depends on Accept
+}
+
+// variant is what is asked for instead of the object, or nil.
+func (x *exchange) variant() *variant {
+	if x.terms == nil {
+		return nil
+	}
+	return x.terms.variant
 }
 
 // unsignedError is the refusal of a request that needs a signature. Clients get one answer for
@@ -34,7 +43,7 @@ func (e *unsignedError) Unwrap() error { return e.reason }
 var errSigned = fmt.Errorf("%w, and an option needs it", signature.ErrMissing)
 
 // readQuery decides what a request asks for, and whether it may: first the signature, then the
-// options. It sets x.variant unless the object itself is the answer.
+// options. It sets x.terms if either matters.
 func (p *Proxy) readQuery(x *exchange, uri []byte, object string) error {
 	a := x.route.Alias
 	i := bytes.IndexByte(uri, '?')
@@ -51,7 +60,7 @@ func (p *Proxy) readQuery(x *exchange, uri []byte, object string) error {
 		if err != nil {
 			return &unsignedError{err}
 		}
-		x.terms = terms{signed: locked, until: until}
+		x.terms = &terms{signed: locked, until: until}
 		if transforms {
 			return p.readOptions(x, query, object, true)
 		}
@@ -100,6 +109,9 @@ func (p *Proxy) readOptions(x *exchange, query []byte, object string, free bool)
 	if err != nil || o.IsZero() {
 		return err
 	}
+	if x.terms == nil {
+		x.terms = new(terms)
+	}
 	var accepts transform.Accepts
 	if o.Negotiable() {
 		x.terms.negotiated = true
@@ -108,8 +120,7 @@ func (p *Proxy) readOptions(x *exchange, query []byte, object string, free bool)
 			accepts &^= transform.AcceptsAVIF // which takes longer
 		}
 	}
-	x.variant = p.newVariant(object, o, accepts)
-	x.variant.client = x.payer()
+	x.terms.variant = p.newVariant(object, o, accepts)
 	return nil
 }
 

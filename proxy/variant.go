@@ -61,8 +61,9 @@ func (v *variant) key(a *alias.Alias) cache.Key { return keyOf(a, v.object).Vari
 
 // loadOf returns the load of what an exchange is about: the object of ck, or a variant.
 func (p *Proxy) loadOf(x *exchange, ck cache.Key) cache.Load {
-	if x.variant != nil {
-		return p.loadVariant(x.route, x.variant, x.span)
+	if v := x.variant(); v != nil {
+		v.client = x.payer()
+		return p.loadVariant(x.route, v, x.span)
 	}
 	return p.load(x.route, ck.Object, x.span)
 }
