@@ -53,9 +53,6 @@ void picture_start(void)
 		vips_operation_block_set(loaders[type], FALSE);
 		vips_operation_block_set(savers[type], FALSE);
 	}
-#if VIPS_MAJOR_VERSION == 8 && VIPS_MINOR_VERSION < 15
-	vips_vector_set_enabled(FALSE); /* orc needs memory that is writable and executable */
-#endif
 }
 
 /* Puts the result of an operation in place of its input. */
@@ -480,7 +477,7 @@ static int blur(VipsImage **image, double sigma)
 	int alpha = vips_image_hasalpha(*image);
 	VipsImage *next;
 
-	if (alpha && premultiply(image))
+	if (alpha && (premultiply(image) || replace(image, vips_cast(*image, &next, format, NULL), &next))) /* float takes ten times as long */
 		return -1;
 	if (replace(image, vips_gaussblur(*image, &next, sigma, NULL), &next))
 		return -1;
@@ -598,9 +595,9 @@ static enum status load_mark(struct job *job, const void *bytes)
 
 /* --- the result --- */
 
-static void keep_copyright_only(VipsImage *image)
+static void drop_metadata(VipsImage *image, int copyright)
 {
-	static const char *const kept[] = {VIPS_META_PAGE_HEIGHT, "delay", "loop", "exif-ifd0-Copyright", "exif-ifd0-Artist", NULL};
+	const char *const kept[] = {VIPS_META_PAGE_HEIGHT, "delay", "loop", copyright ? "exif-ifd0-Copyright" : NULL, "exif-ifd0-Artist", NULL};
 	char **names = vips_image_get_fields(image);
 
 	for (char **name = names; *name; name++)
@@ -622,11 +619,11 @@ static int encode(const struct request *r, VipsImage *image, void **body, size_t
 	case JPEG:
 		return vips_jpegsave_buffer(image, body, len, "Q", quality, "optimize_coding", TRUE, KEEP, NULL);
 	case PNG:
-		return vips_pngsave_buffer(image, body, len, KEEP, NULL);
+		return vips_pngsave_buffer(image, body, len, "filter", VIPS_FOREIGN_PNG_FILTER_ALL, KEEP, NULL);
 	case WEBP:
 		return vips_webpsave_buffer(image, body, len, "Q", quality, KEEP, NULL);
 	case GIF:
-		return vips_gifsave_buffer(image, body, len, KEEP, NULL);
+		return vips_gifsave_buffer(image, body, len, "effort", 3, KEEP, NULL);
 	case AVIF:
 		return vips_heifsave_buffer(image, body, len, "Q", quality, "compression", VIPS_FOREIGN_HEIF_COMPRESSION_AV1,
 			"effort", (int)r->effort, "bitdepth", 8, KEEP, NULL);
@@ -656,7 +653,7 @@ static enum status transform(struct job *job, const void *source, const void *ma
 		VIPS_UNREF(image);
 		return load_error();
 	}
-	keep_copyright_only(image);
+	drop_metadata(image, job->request->flags & KEEP_COPYRIGHT);
 	failed = encode(job->request, image, body, &len);
 	g_object_unref(image);
 	response->encode_us = g_get_monotonic_time() - drawn;

@@ -108,8 +108,15 @@ int main(void)
 	struct request request;
 
 	clearenv();
-	sandbox(&ready);
 	mallopt(M_ARENA_MAX, 1);
+#if VIPS_MAJOR_VERSION == 8 && VIPS_MINOR_VERSION < 15
+	/* Older libvips has parts in files of their own, which it loads here, and writes
+	 * machine code unless it is told not to. */
+	setenv("VIPS_NOVECTOR", "1", 1), setenv("ORC_CODE", "emulate", 1);
+	if (vips_init("ixmage-worker"))
+		fail("libvips does not start");
+#endif
+	sandbox(&ready);
 	if (vips_init("ixmage-worker"))
 		fail("libvips does not start");
 	picture_start();
