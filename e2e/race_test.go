@@ -82,6 +82,7 @@ var concurrentTests = []string{
 	"TestRoleRenewals",
 	"TestRoleRevoked",
 	"TestRoleSTSAway",
+	"TestRotateSigningKey",
 	"TestRotationUnderLoad",
 	"TestSecondSignal",
 	"TestServingWithoutIAM",
