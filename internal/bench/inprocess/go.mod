@@ -1,0 +1,3 @@
+module ixmage/internal/bench/inprocess
+
+go 1.26
