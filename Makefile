@@ -119,6 +119,7 @@ test-long: bin/versitygw try-minio try-worker ## Run what takes long: all crashe
 	IXMAGE_MANY=100000 IXMAGE_RACE=none CGO_ENABLED=0 go test -timeout 40m -run '^TestFleetMany$$' ./e2e
 	IXMAGE_CHAOS=$(CHAOS) IXMAGE_RACE=none CGO_ENABLED=0 go test -timeout 60m -run '^TestFleetChaos$$' ./e2e
 	IXMAGE_MUTATIONS=all go test -timeout 40m -run '^TestMutated$$' ./proxy/transform/worker/workertest
+	IXMAGE_MUTANTS=10000 IXMAGE_RACE=none CGO_ENABLED=0 go test -timeout 60m -run '^TestTransform(Mutants|Bombs)$$' ./e2e
 	IXMAGE_KILLS=all IXMAGE_RACE=none CGO_ENABLED=0 go test -timeout 40m -run '^TestDiskKilled$$' ./e2e
 
 # Journals and reports are in aws-test/, out of git and of make clean: a journal is how
@@ -127,7 +128,7 @@ test-aws: build ## Try on a throw-away AWS account what is assumed of AWS; asks 
 	@CGO_ENABLED=0 go build -trimpath -o bin/awscheck ./internal/awscheck
 	@exec bin/awscheck $(if $(CLEAN),-clean)
 
-bench: build bin/versitygw ## Compare with nginx, Varnish and a bare handler (needs nginx, varnishd, wrk)
+bench: build bin/versitygw try-worker ## Compare with nginx, Varnish, a bare handler and libvips (needs nginx, varnishd, wrk)
 	@.ci/packages nginx varnishd wrk
 	go run ./internal/bench -plots bin/plots -o bin/bench.md
 	@$(MAKE) --no-print-directory bench-hitratio

@@ -154,8 +154,8 @@ func (s *studio) decodeWebP(body []byte) (decoded, error) {
 // decoder takes them for those of a JPEG, which go from 0 to 255.
 func fullRange(img image.Image) image.Image {
 	luma, ok := img.(*image.YCbCr)
-	alpha, clear := img.(*image.NYCbCrA)
-	if clear {
+	alpha, hasAlpha := img.(*image.NYCbCrA)
+	if hasAlpha {
 		luma, ok = &alpha.YCbCr, true
 	}
 	if !ok {
@@ -168,7 +168,7 @@ func fullRange(img image.Image) image.Image {
 			l, cb, cr := 1.164*(float64(c.Y)-16), float64(c.Cb)-128, float64(c.Cr)-128
 			part := func(v float64) uint8 { return uint8(min(255, max(0, v+0.5))) }
 			pixel := color.NRGBA{part(l + 1.596*cr), part(l - 0.392*cb - 0.813*cr), part(l + 2.017*cb), 255}
-			if clear {
+			if hasAlpha {
 				pixel.A = alpha.A[alpha.AOffset(x, y)]
 			}
 			out.SetNRGBA(x, y, pixel)
@@ -246,9 +246,8 @@ func (s *studio) check(t *testing.T, c picture.Case, want shot, query string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	clear := hasAlpha(c)
 	kind := want.plain
-	if clear || c.Frames > 1 {
+	if hasAlpha(c) || c.Frames > 1 {
 		kind = want.alpha
 	}
 	if d.kind != kind || r.Header.Get("Content-Type") != kind {

@@ -13,7 +13,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -110,10 +109,7 @@ func parseFlags(args []string) (config, error) {
 	f.StringVar(&c.cacheDisk, "cache-disk", "", "--cache-disk of ixmage in the soak")
 	f.StringVar(&entries, "entries", "1000,10000,100000,1000000", "numbers of entries, of which the first is compared")
 	f.StringVar(&aliases, "aliases", "1,100,10000,100000", "numbers of aliases, of which the first is compared")
-	f.StringVar(&c.worker, "transform-worker", "bin/ixmage-worker", "worker of the transform part")
-	f.StringVar(&c.vips, "vips", "", "folder with include and lib of the libvips of the worker, for the program that "+
-		"uses it in-process (default: by CGO_CFLAGS and CGO_LDFLAGS)")
-	f.StringVar(&c.images, "images", filepath.Join("..", "shared", "images"), "folder of photographs of the transform part")
+	transformFlags(f, &c)
 	f.IntVar(&c.keys, "keys", 8000, "objects of the mixed load")
 	f.IntVar(&c.requests, "requests", 60000, "requests of the mixed load")
 	f.Float64Var(&c.rate, "rate", 1000, "requests per second of the mixed load, 0 for as many as possible")
@@ -236,8 +232,8 @@ func (c config) run(ctx context.Context, w io.Writer) error {
 		report.WriteByte('\n')
 	}
 	if report.Len() == 0 {
-		return fmt.Errorf("-part is %q, want hit, miss, disk, mixed, grow, transform, soak, fleet or all (all but soak and fleet)",
-			c.part)
+		return fmt.Errorf("-part is %q, want hit, miss, disk, mixed, grow, transform, soak, fleet or all "+
+			"(all but soak and fleet)", c.part)
 	}
 	if err := c.publish(ctx, &report, w); err != nil {
 		return err

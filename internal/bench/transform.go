@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"image"
 	_ "image/jpeg"
@@ -40,11 +41,23 @@ var transformFormats = []struct {
 	quality, effort int
 }{{"jpeg", 80, 4}, {"webp", 80, 4}, {"avif", 50, 1}}
 
+// transformFlags are the flags of the transform part.
+func transformFlags(f *flag.FlagSet, c *config) {
+	f.StringVar(&c.worker, "transform-worker", "bin/ixmage-worker", "worker of the transform part")
+	f.StringVar(&c.vips, "vips", "bin/vips-1.3.4", "folder with include and lib of the libvips of the worker, for the "+
+		"program that uses it in-process; if it is absent, CGO_CFLAGS and CGO_LDFLAGS count")
+	f.StringVar(&c.images, "images", filepath.Join("..", "shared", "images"), "folder of photographs of the same part")
+}
+
 // runTransforms measures pictures in other sizes and formats.
 func (c config) runTransforms(ctx context.Context, w io.Writer) error {
 	worker, err := filepath.Abs(c.worker)
 	if err == nil {
 		_, err = os.Stat(worker)
+	}
+	if err != nil && c.part == "all" {
+		fmt.Fprintf(w, "This is left out: %v; make worker builds it.\n", err)
+		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("-transform-worker: %w; make worker builds it", err)
@@ -63,7 +76,9 @@ func (c config) runTransforms(ctx context.Context, w io.Writer) error {
 		return err
 	}
 	defer done()
-	e.originAddr, e.flags = o.addr, []string{"--transform-worker", worker}
+	e.originAddr, e.flags = o.addr, []string{
+		"--transform-worker", worker, "--transform-alias-share", "100", "--transform-client-share", "100",
+	}
 	if err := c.runColdVariants(ctx, w, e, o); err != nil {
 		return err
 	}
@@ -187,14 +202,14 @@ func (c config) runColdVariants(ctx context.Context, w io.Writer, e *env, o *pho
 		return err
 	}
 	defer ours.stop()
-	ways := []transformWay{&ourWay{server: ours, name: c.binaries[0].name}}
+	ways := []transformWay{&ourWay{server: ours, name: c.binaries[0].name, libs: workerVersion(ctx, c.worker)}}
 	if p, err := c.startInProcess(ctx, e); err != nil {
 		fmt.Fprintf(w, "libvips in-process is left out: %v\n\n", err)
 	} else {
 		defer p.stop()
 		ways = append(ways, p)
 	}
-	if t, err := c.newThumbnailer(e, o.body); err != nil {
+	if t, err := c.newThumbnailer(ctx, e, o.body); err != nil {
 		fmt.Fprintf(w, "vipsthumbnail is left out: %v\n\n", err)
 	} else {
 		ways = append(ways, t)
@@ -216,8 +231,8 @@ func (c config) runColdVariants(ctx context.Context, w io.Writer, e *env, o *pho
 			}
 		}
 	}
-	fmt.Fprintf(w, "### Variants that are in no cache\n\n%d rounds of %d requests one after the other: a JPEG of %d x %d pixels "+
-		"and %d KiB to %d pixels, with %s. Server and workers share core %d.\n\n", c.rounds, transformTurn, 2000, 1500,
+	fmt.Fprintf(w, "### Variants that are in no cache\n\n%d rounds of %d requests one after the other: a JPEG of "+
+		"2000 x 1500 pixels and %d KiB to %d pixels, with %s. Server and workers share core %d.\n\n", c.rounds, transformTurn,
 		len(o.body)>>10, transformWidth, versionsOf(ways), c.serverCPU)
 	c.writeVariants(w, all, ways)
 	fmt.Fprintf(w, "\nPeak resident memory of the workers: %s MiB.\n\n", strings.Join(workerPeaks(ours.child.Pid()), ", "))
@@ -242,7 +257,7 @@ func measureVariant(ctx context.Context, way transformWay, round int, format str
 }
 
 func versionsOf(ways []transformWay) string {
-	var all []string
+	all := make([]string, 0, len(ways))
 	for _, w := range ways {
 		all = append(all, w.title()+" (libvips "+w.version()+")")
 	}
@@ -288,6 +303,11 @@ func (c config) writeVariants(w io.Writer, all []transformSample, ways []transfo
 			}
 		}
 	}
+}
+
+// workerVersion is the libvips of a worker, by the library beside it.
+func workerVersion(ctx context.Context, worker string) string {
+	return firstMatch(output(ctx, "ldd", worker), `libvips\S*\.so\.(\d+\.\d+\.\d+)`)
 }
 
 // workerPeaks are the peaks of the resident memory of the children of a process, in MiB.

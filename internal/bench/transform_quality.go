@@ -38,19 +38,20 @@ func (c config) runQuality(ctx context.Context, w io.Writer, e *env, photographs
 		return nil
 	}
 	defer p.stop()
-	fmt.Fprintf(w, "### Quality\n\nSSIM of the luminance of %d photographs in %d pixels beside the same stored without loss, libvips %s.\n\n",
-		len(photographs), transformWidth, p.libs)
+	fmt.Fprintf(w, "### Quality\n\nSSIM of the luminance of %d photographs in %d pixels beside the same stored "+
+		"without loss, libvips %s.\n\n", len(photographs), transformWidth, p.libs)
 	fmt.Fprintln(w, "| format | q | SSIM, mean | SSIM, least | bits a pixel |\n|---|---|---|---|---|")
 	curves := make(map[string][]likeness)
 	for _, f := range transformFormats {
 		for _, q := range qualities[f.name] {
-			l, err := p.likeness(ctx, photographs, f.name, fmt.Sprintf("f=%s&e=%d&q=%d", f.name, f.effort, q))
+			l, err := p.likeness(ctx, photographs, fmt.Sprintf("f=%s&e=%d&q=%d", f.name, f.effort, q))
 			if err != nil {
 				return err
 			}
 			l.quality = q
 			curves[f.name] = append(curves[f.name], l)
-			fmt.Fprintf(w, "| %s | %d | %.4f | %.4f | %.2f |\n", f.name, q, l.mean, l.least, 8*float64(l.bytes)/float64(l.pixels))
+			bits := 8 * float64(l.bytes) / float64(l.pixels)
+			fmt.Fprintf(w, "| %s | %d | %.4f | %.4f | %.2f |\n", f.name, q, l.mean, l.least, bits)
 		}
 	}
 	want := qualityOf(curves["jpeg"], 80)
@@ -60,7 +61,7 @@ func (c config) runQuality(ctx context.Context, w io.Writer, e *env, photographs
 }
 
 // likeness converts every photograph to a format and back.
-func (p *inProcess) likeness(ctx context.Context, photographs []photograph, _, query string) (likeness, error) {
+func (p *inProcess) likeness(ctx context.Context, photographs []photograph, query string) (likeness, error) {
 	l := likeness{least: 1}
 	for _, photo := range photographs {
 		plain, err := p.convert(ctx, photo.body, fmt.Sprintf("f=png&w=%d", transformWidth))

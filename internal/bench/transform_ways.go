@@ -79,11 +79,11 @@ func (c config) startInProcess(ctx context.Context, e *env) (*inProcess, error) 
 	path := filepath.Join(e.dir, "inprocess")
 	build := exec.CommandContext(ctx, "go", "-C", "internal/bench/inprocess", "build", "-o", path, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=1")
-	if c.vips != "" {
-		dir, err := filepath.Abs(c.vips)
-		if err != nil {
-			return nil, err
-		}
+	dir, err := filepath.Abs(c.vips)
+	if err == nil {
+		_, err = os.Stat(filepath.Join(dir, "include"))
+	}
+	if err == nil {
 		lib := filepath.Join(dir, "lib")
 		build.Env = append(build.Env,
 			fmt.Sprintf("CGO_CFLAGS=-O2 -I%s/include -I%s/include/glib-2.0 -I%s/glib-2.0/include", dir, dir, lib),
@@ -165,7 +165,7 @@ type thumbnailer struct {
 	cpu                     int
 }
 
-func (c config) newThumbnailer(e *env, source []byte) (*thumbnailer, error) {
+func (c config) newThumbnailer(ctx context.Context, e *env, source []byte) (*thumbnailer, error) {
 	path, err := exec.LookPath(wayThumbnail)
 	if err != nil {
 		return nil, errors.New("it is not installed")
@@ -174,7 +174,7 @@ func (c config) newThumbnailer(e *env, source []byte) (*thumbnailer, error) {
 	if err := os.WriteFile(file, source, 0o600); err != nil {
 		return nil, err
 	}
-	libs := firstMatch(output(context.Background(), path, "--version"), `vips-(\S+)`)
+	libs := firstMatch(output(ctx, path, "--version"), `vips-(\S+)`)
 	return &thumbnailer{dir: e.dir, source: file, path: path, libs: libs, cpu: c.serverCPU}, nil
 }
 
