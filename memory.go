@@ -97,6 +97,20 @@ func (s *serveCmd) memoryBudget(have available, log *slog.Logger) (int64, error)
 	return smaller, nil
 }
 
+// checkWorkerMemory warns if the workers of --transform-worker, whose memory is no part of a
+// budget, may take more than the process and they may have together.
+func (s *serveCmd) checkWorkerMemory(have available, budget int64, log *slog.Logger) {
+	workers := int64(s.transformWorkers())
+	need := budget + min(memoryRest, have.bytes/2) + workers*int64(s.TransformMemory)
+	if s.TransformWorker == "" || have.bytes == 0 || need <= have.bytes {
+		return
+	}
+	log.Warn("if all transform workers take as much memory as they may, they and the server need more than there is; "+
+		"give --transform-workers, --transform-memory or --cache-memory less, or the server more memory",
+		"needed", need, "available", have.bytes, "limited_by", have.by,
+		"workers", workers, "transform_memory", int64(s.TransformMemory), "cache_memory", budget)
+}
+
 // gcRoomOf returns how much memory Go's heap may take beside cached bodies: gcRoom, or the
 // same share of what a budget leaves (gcRoom is 5/8 of memoryRest) if that is less.
 func (h available) gcRoomOf(budget int64) int64 {

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+
+	"ixmage/alias"
 )
 
 // TestParseAmount: sizes and whole percentages are read, and anything else is refused.
@@ -79,6 +81,37 @@ func TestMemoryBudget(t *testing.T) {
 		asked := tc.flag.of(tc.available)
 		if warned := strings.Contains(log.String(), "level=WARN"); warned != (tc.want >= 0 && tc.want != asked) {
 			t.Errorf("%s: the log is %q", tc.name, log.String())
+		}
+	}
+}
+
+// TestWorkerMemory: the start warns of workers that may take more than there is beside the cache,
+// with what would help, and of no others.
+func TestWorkerMemory(t *testing.T) {
+	t.Parallel()
+	const mib, gib = 1 << 20, 1 << 30
+	for _, tc := range []struct {
+		name              string
+		path              string
+		workers           int
+		each              alias.Size
+		budget, available int64
+		warns             bool
+	}{
+		{"fits exactly", "w", 2, gib, 256 * mib, 2*gib + 384*mib, false},
+		{"a byte more", "w", 2, gib, 256*mib + 1, 2*gib + 384*mib, true},
+		{"a third worker", "w", 3, gib, 256 * mib, 2*gib + 384*mib, true},
+		{"smaller workers", "w", 3, 512 * mib, 256 * mib, 2*gib + 384*mib, false},
+		{"a worker for each processor", "w", 0, 1 << 40, 256 * mib, 24 * gib, true},
+		{"no workers", "", 3, gib, 256 * mib, 384 * mib, false},
+		{"memory that is not known", "w", 3, gib, 256 * mib, 0, false},
+	} {
+		var log bytes.Buffer
+		s := serveCmd{TransformWorker: tc.path, TransformWorkers: tc.workers, TransformMemory: tc.each}
+		s.checkWorkerMemory(available{tc.available, "cgroup"}, tc.budget, slog.New(slog.NewTextHandler(&log, nil)))
+		got := log.String()
+		if (got != "") != tc.warns || tc.warns && (!strings.Contains(got, "level=WARN") || !strings.Contains(got, "--transform-memory")) {
+			t.Errorf("%s: the log is %q", tc.name, got)
 		}
 	}
 }

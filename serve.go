@@ -254,6 +254,7 @@ func (s *serveCmd) openCache(ctx context.Context, log *slog.Logger, d cacheDeps)
 	if err != nil {
 		return nil, nil, err
 	}
+	s.checkWorkerMemory(have, budget, log)
 	disk, err := s.openDisk(ctx, log, d)
 	if err != nil {
 		return nil, nil, err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"runtime"
@@ -35,6 +36,9 @@ func (s *serveCmd) checkTransforms(errs *configErrors) {
 	}
 }
 
+// transformWorkers returns how many workers may be busy at once.
+func (s *serveCmd) transformWorkers() int { return cmp.Or(s.TransformWorkers, runtime.GOMAXPROCS(0)) }
+
 // openTransforms starts the workers. Without --transform-worker there are none; neither are there if
 // no worker stands, and the log says why: pictures are served as they are stored.
 func (s *serveCmd) openTransforms(ctx context.Context, log *slog.Logger, rec transform.Recorder) *transform.Pool {
@@ -42,10 +46,7 @@ func (s *serveCmd) openTransforms(ctx context.Context, log *slog.Logger, rec tra
 		log.Info("transforms off", "reason", "--transform-worker is not set")
 		return nil
 	}
-	workers := s.TransformWorkers
-	if workers == 0 {
-		workers = runtime.GOMAXPROCS(0)
-	}
+	workers := s.transformWorkers()
 	pool, err := transform.Start(ctx, transform.Config{
 		Path: s.TransformWorker, Workers: workers, Timeout: s.TransformTimeout, Memory: int64(s.TransformMemory),
 		AliasTime: share(s.TransformAliasShare, workers), ClientTime: share(s.TransformClientShare, workers),
