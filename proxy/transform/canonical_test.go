@@ -45,7 +45,7 @@ func mustParse(t *testing.T, query string) Options {
 	return o
 }
 
-const rounds = 20_000
+const rounds = 3_000
 
 var allFormats = []Format{JPEG, PNG, WebP, GIF, AVIF, Raw}
 

@@ -45,6 +45,16 @@ type RefusedError struct {
 	Mark bool // the watermark is refused, before a worker saw it
 }
 
+// Unwrap returns an *OptionError if another value of an option would be good.
+func (e *RefusedError) Unwrap() error {
+	if e.Why == CropOutside {
+		return errCrop
+	}
+	return nil
+}
+
+var errCrop = &OptionError{"crop", "crop leaves nothing of the picture: x and y are less than its width and height"}
+
 func (e *RefusedError) Error() string {
 	if e.Mark {
 		return "the watermark: " + (&RefusedError{Why: e.Why}).Error()
