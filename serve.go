@@ -148,7 +148,7 @@ func (s *serveCmd) serveRegistry(ctx context.Context, lines *logging.Log, end *s
 	}
 	servers, err := s.listen(ctx, publicServer{public, s.clients(log, m)}, admin.Config{
 		Registry: registry, Token: token, Tokens: tokens, Provisioner: own.iam, Sessions: own.sessions, UsageReader: accounts,
-		Metrics: m.Handler(), Ready: ready, Hosts: s.AdminHost, Log: log,
+		Metrics: m.Handler(), Ready: ready, Hosts: s.AdminHost, Log: log, KeyUses: public,
 		Purger: purge, Explainer: public, Explanation: proxy.Explanation{},
 		CacheReader: cacheReader{registry, memory, m}, Backups: backups{store.copier, s.Data, keys},
 		Doctor: s.doctor(registry, own, keys, store.node), Nodes: store.nodes(),

@@ -298,6 +298,43 @@ func TestSignatureIsNoPartOfTheKey(t *testing.T) {
 	}
 }
 
+// TestSigningKeyUses: the list of keys says when each was used last, for a rotation.
+func TestSigningKeyUses(t *testing.T) {
+	t.Parallel()
+	s, first := newLocked(t)
+	second := s.newSigningKey("shop")
+	s.put("a.png", s3.Object{Body: png(1000, "")})
+	uses := func() map[string]*time.Time {
+		var list struct {
+			Keys []struct {
+				KID  string     `json:"kid"`
+				Used *time.Time `json:"last_used_at"`
+			} `json:"signing_keys"`
+		}
+		r := s.api(http.MethodGet, "/api/v1/aliases/shop/signing-keys", nil)
+		if err := json.Unmarshal(r.body, &list); err != nil || len(list.Keys) != 2 {
+			t.Fatalf("%v in %s", err, r.body)
+		}
+		return map[string]*time.Time{list.Keys[0].KID: list.Keys[0].Used, list.Keys[1].KID: list.Keys[1].Used}
+	}
+	for range 2 { // a refused request is no use
+		wantProblem(t, s.get("/shop/a.png?kid="+first.KID+"&sig="+strings.Repeat("A", 43)), http.StatusForbidden, "signature")
+		wantProblem(t, s.get(first.sign(t, "/shop/a.png", time.Unix(1, 0))), http.StatusForbidden, "signature")
+		if got := uses(); got[first.KID] != nil || got[second.KID] != nil {
+			t.Fatalf("uses before the first: %v", got)
+		}
+	}
+	begin := time.Now().Truncate(time.Second)
+	wantPicture(t, s.get(second.sign(t, "/shop/a.png", never())), png(1000, ""))
+	s.patch("shop", `{"ttl":"2h"}`) // another revision
+	s.head(second.sign(t, "/shop/a.png", never()))
+	s.patch("shop", `{"ttl":"3h"}`)
+	got := uses()
+	if got[first.KID] != nil || got[second.KID] == nil || got[second.KID].Before(begin) || got[second.KID].After(time.Now()) {
+		t.Errorf("uses: %v, want none of %s, and one of %s after %v", got, first.KID, second.KID, begin)
+	}
+}
+
 // TestRotateSigningKey: a key is replaced under load without a refused request, and the deleted one
 // opens nothing from then on.
 func TestRotateSigningKey(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -80,7 +81,11 @@ func hasSignature(query []byte) bool {
 
 // verify checks a signature and counts that.
 func (p *Proxy) verify(x *exchange, path, query []byte) (until time.Time, err error) {
-	until, _, err = signature.Verify(p.keys.of(x.route.Alias), path, query, x.start)
+	v := p.keys.ready(x.route.Alias)
+	until, kid, err := signature.Verify(v.keys, path, query, x.start)
+	if err == nil {
+		v.use(kid, x.start)
+	}
 	x.series.SignatureCheck(checkOutcome(err))
 	return until, err
 }
@@ -186,6 +191,24 @@ type signingKeys struct {
 type verifiers struct {
 	revision int64
 	keys     []*signature.Key
+	used     map[string]*atomic.Int64 // by kid, the second of the last good signature; 0: none since the start
+}
+
+// use notes a good signature.
+func (v verifiers) use(kid string, now time.Time) {
+	if used, second := v.used[kid], now.Unix(); used.Load() < second {
+		used.Store(second)
+	}
+}
+
+// LastUse returns when a request with a good signature of a key came last to this process, to the
+// second, or zero.
+func (p *Proxy) LastUse(aliasID int64, kid string) time.Time {
+	v, _ := p.keys.byAlias.Peek(aliasID)
+	if used := v.used[kid]; used != nil && used.Load() != 0 {
+		return time.Unix(used.Load(), 0).UTC()
+	}
+	return time.Time{}
 }
 
 // maxSigningKeys is how many aliases have their keys ready.
@@ -199,20 +222,29 @@ func newSigningKeys() signingKeys {
 	return signingKeys{byAlias}
 }
 
-// of returns the keys of an alias. A key that cannot be read verifies nothing.
-func (s signingKeys) of(a *alias.Alias) []*signature.Key {
-	v, ok := s.byAlias.Get(a.ID)
-	if ok && v.revision == a.Revision {
-		return v.keys
+// of returns the keys of an alias.
+func (s signingKeys) of(a *alias.Alias) []*signature.Key { return s.ready(a).keys }
+
+// ready returns the keys of an alias with their uses, which a change of the alias does not forget.
+// A key that cannot be read verifies nothing.
+func (s signingKeys) ready(a *alias.Alias) verifiers {
+	old, ok := s.byAlias.Get(a.ID)
+	if ok && old.revision == a.Revision {
+		return old
 	}
-	v = verifiers{revision: a.Revision}
+	v := verifiers{revision: a.Revision, used: map[string]*atomic.Int64{}}
 	for _, k := range a.SigningKeys {
-		if key, err := signature.NewKey(k.KID, []byte(k.Secret.Reveal())); err == nil {
-			v.keys = append(v.keys, key)
+		key, err := signature.NewKey(k.KID, []byte(k.Secret.Reveal()))
+		if err != nil {
+			continue
+		}
+		v.keys = append(v.keys, key)
+		if v.used[k.KID] = old.used[k.KID]; v.used[k.KID] == nil {
+			v.used[k.KID] = new(atomic.Int64)
 		}
 	}
 	s.byAlias.Add(a.ID, v)
-	return v.keys
+	return v
 }
 
 // limit returns the Cache-Control of an answer of some age in seconds to a signed URL: no cache

@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -136,7 +137,9 @@ func newVariantEnv(t *testing.T, change func(a *alias.Alias)) *variantEnv {
 	route, _ := e.proxy.registry.Lookup("shop")
 	key, err := signature.NewKey("k1234567", []byte(variantKey))
 	must(t, err)
-	e.proxy.keys.byAlias.Add(route.Alias.ID, verifiers{route.Alias.Revision, []*signature.Key{key}})
+	e.proxy.keys.byAlias.Add(route.Alias.ID, verifiers{
+		route.Alias.Revision, []*signature.Key{key}, map[string]*atomic.Int64{"k1234567": new(atomic.Int64)},
+	})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	done := make(chan error, 1)

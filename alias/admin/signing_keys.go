@@ -17,8 +17,8 @@ import (
 
 // KeyUses knows when signing keys were used.
 type KeyUses interface {
-	// LastUse is the last time at which a URL with a good signature of a key was served; zero if
-	// that is not known.
+	// LastUse is the last time at which a request with a good signature of a key came to this
+	// process; zero if none did.
 	LastUse(aliasID int64, kid string) time.Time
 }
 
@@ -56,7 +56,7 @@ type signingKeysJSON struct {
 type signingKeyJSON struct {
 	KID        string  `json:"kid" description:"The id of the key, the value of kid in a signed URL."`
 	CreatedAt  string  `json:"created_at" description:"When it was made."`
-	LastUsedAt *string `json:"last_used_at" description:"When a URL that it has signed was served last; null: not known."`
+	LastUsedAt *string `json:"last_used_at" description:"When a request with a good signature of it came last to this node since its start; null: none did."`
 }
 
 // newSigningKeyJSON is a new signing key, with its secret.
