@@ -182,9 +182,33 @@ func (l *leakEnv) registers() {
 	for _, path := range []string{aliases, aliases + "/shop", credentials, credentials + "/spare", credentials + "/shop"} {
 		l.call(200, "GET", path, nil)
 	}
+	l.signs()
 	l.call(204, "DELETE", credentials+"/spare", nil)
 	l.call(204, "DELETE", aliases+"/planted-alias", nil)
 	l.call(201, "POST", aliases, l.alias("planted-alias", l.secret("the new key of planted-alias")))
+}
+
+// signs makes signing keys. Each is in one answer, which is not recorded.
+func (l *leakEnv) signs() {
+	const shop = "/api/v1/aliases/shop"
+	for _, what := range []string{"a deleted signing key", "a signing key"} {
+		k := l.makeSigningKey("shop")
+		raw, _ := base64.RawURLEncoding.DecodeString(k.Secret)
+		l.secrets[what], l.secrets[what+", its bytes"] = k.Secret, string(raw)
+		if strings.HasPrefix(what, "a deleted") {
+			l.call(204, "DELETE", shop+"/signing-keys/"+k.KID, nil)
+			l.call(404, "DELETE", shop+"/signing-keys/"+k.KID, nil)
+		}
+	}
+	l.call(400, "POST", shop+"/signing-keys", map[string]any{"secret": l.secret("a signing key of the client's")})
+	l.call(404, "DELETE", shop+"/signing-keys/"+hex.EncodeToString([]byte(l.secret("a signing key as a kid"))), nil)
+	l.call(400, "PATCH", shop, map[string]any{"signing_keys": l.secret("a signing key patched in")})
+	l.call(400, "PATCH", shop, map[string]any{"templates": map[string]any{"t": "sig=" + l.secret("a signing key in a template")}})
+	l.call(200, "POST", shop+"/sign", map[string]any{"path": "/shop/a.png"})
+	l.call(400, "POST", shop+"/sign", map[string]any{"path": "/shop/#" + l.secret("a signing key as a path")})
+	for _, path := range []string{shop, shop + "/signing-keys", "/api/v1/audit", "/api/v1/explain?path=/shop/a.png"} {
+		l.call(200, "GET", path, nil)
+	}
 }
 
 // serves requests pictures, good and broken ones, with secrets in the requests.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -103,10 +102,11 @@ func (h signingKeys) remove(ctx context.Context, c *call[none]) (reply[none], er
 		return reply[none]{}, err
 	}
 	kid := c.request.PathValue("kid")
-	if !slices.ContainsFunc(a.SigningKeys, func(k alias.SigningKey) bool { return k.KID == kid }) {
-		const most = 80
-		return reply[none]{}, failf(alias.ErrNotFound, "the alias %s has no signing key named %s",
-			c.name, strconv.QuoteToASCII(kid[:min(len(kid), most)]))
+	switch {
+	case !alias.IsKID(kid): // it may be a misplaced secret
+		return reply[none]{}, failf(alias.ErrNotFound, "a signing key is named by its kid: 4 to 32 lower-case letters and digits")
+	case !slices.ContainsFunc(a.SigningKeys, func(k alias.SigningKey) bool { return k.KID == kid }):
+		return reply[none]{}, failf(alias.ErrNotFound, "the alias %s has no signing key named %s", c.name, kid)
 	}
 	return reply[none]{status: http.StatusNoContent}, h.registry.DeleteSigningKey(ctx, c.name, kid, c.actor)
 }

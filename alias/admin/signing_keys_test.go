@@ -65,8 +65,8 @@ func TestSigningKeyCalls(t *testing.T) {
 
 	a.do("DELETE", "/api/v1/aliases/shop/signing-keys/"+first.KID, "").want(204, "")
 	for path, detail := range map[string]string{
-		"shop/signing-keys/" + first.KID: `the alias shop has no signing key named "` + first.KID + `"`,
-		"shop/signing-keys/X%22Y":        `the alias shop has no signing key named "X%22Y"`,
+		"shop/signing-keys/" + first.KID: `the alias shop has no signing key named ` + first.KID,
+		"shop/signing-keys/X%22Y":        `a signing key is named by its kid: 4 to 32 lower-case letters and digits`,
 		"none/signing-keys/" + first.KID: `there is no alias named "none"`,
 	} {
 		r := a.do("DELETE", "/api/v1/aliases/"+path, "").want(404, "not-found")

@@ -103,7 +103,7 @@ func TestSigningKeyCommands(t *testing.T) {
 		"create, alias":  {&signingKeyCreateCmd{Alias: "shp"}, "Did you mean shop?"},
 		"rm, alias":      {&signingKeyRmCmd{Alias: "shp", KID: key.ID(), confirmed: confirmed{true}}, "Did you mean shop?"},
 		"rm, key":        {&signingKeyRmCmd{Alias: "shop", KID: key.ID()[:7], confirmed: confirmed{true}}, "Did you mean " + key.ID() + "?"},
-		"rm, other key":  {&signingKeyRmCmd{Alias: "shop", KID: "00000000", confirmed: confirmed{true}}, `has no signing key named "00000000"`},
+		"rm, other key":  {&signingKeyRmCmd{Alias: "shop", KID: "00000000", confirmed: confirmed{true}}, "has no signing key named 00000000"},
 		"rm without yes": {&signingKeyRmCmd{Alias: "shop", KID: key.ID()}, "--yes"},
 	} {
 		if got := e.run(row.c, formatTable, ""); got.code == exitOK || !strings.Contains(got.err, row.want) || strings.Contains(got.out+got.err, secret) {
