@@ -32,7 +32,7 @@ SEQUENCES ?= 20000
 # How many actions the nodes of a fleet live through in test-long.
 CHAOS     ?= 2000
 
-.PHONY: help build tools worker demo test try-minio try-worker test-packages test-program test-console test-long test-aws bench bench-hitratio soak lint fuzz check image clean
+.PHONY: help build tools worker demo test try-minio try-worker test-packages test-program test-console test-long test-aws bench bench-hitratio soak lint fuzz check image image-worker clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -171,6 +171,9 @@ check: ## Do what CI does
 
 image: ## Build the container image ixmage
 	docker build --build-arg VERSION=$(VERSION) -t ixmage .
+
+image-worker: ## Build the container image ixmage:worker, which can transform pictures
+	docker build --build-arg VERSION=$(VERSION) --target worker -t ixmage:worker .
 
 clean: ## Remove what the other targets built
 	rm -rf bin

@@ -137,6 +137,25 @@ static uint64_t scans(const uint8_t *bytes, size_t len)
 	return n;
 }
 
+/* libvips takes a GIF that breaks off for one with fewer frames. A whole one has a
+ * trailer where the next block would begin. */
+static int gif_is_whole(const uint8_t *bytes, size_t len)
+{
+	size_t at = 13;
+
+	if (len > 13 && bytes[10] & 0x80)
+		at += 6 << (bytes[10] & 7); /* colours */
+	while (at < len && bytes[at] != 0x3b) {
+		int image = bytes[at] == 0x2c;
+		if (image && at + 9 < len && bytes[at + 9] & 0x80)
+			at += 6 << (bytes[at + 9] & 7);
+		for (at += image ? 11 : 2; at < len && bytes[at]; at += bytes[at] + 1)
+			;
+		at++;
+	}
+	return at < len;
+}
+
 /* Reads what the response tells of the source, and refuses what is too large. */
 static enum status measure(struct job *job, const void *bytes, VipsImage *header)
 {
@@ -162,7 +181,7 @@ static enum status measure(struct job *job, const void *bytes, VipsImage *header
 		return TOO_LARGE;
 	if (r->source_type == JPEG && scans(bytes, r->source_len) * pixels > (uint64_t)SCANS * r->max_pixels)
 		return TOO_LARGE;
-	return OK;
+	return r->source_type == GIF && !gif_is_whole(bytes, r->source_len) ? BROKEN : OK;
 }
 
 /* The crop in the upright source, cut to it. */

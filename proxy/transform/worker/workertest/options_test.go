@@ -17,7 +17,7 @@ import (
 var (
 	red, green, blue, yellow = picture.Corners[0], picture.Corners[1], picture.Corners[2], picture.Corners[3]
 	white                    = color.NRGBA{255, 255, 255, 255}
-	clear                    = color.NRGBA{}
+	empty                    = color.NRGBA{}
 )
 
 // quarters is the upright picture of the corpus, as PNG: red and green above, blue and yellow below.
@@ -206,7 +206,7 @@ func TestAlpha(t *testing.T) {
 		"kept":                    {pngType, func(*request) {}, spot{50, 50, color.NRGBA{200, 0, 0, 128}}},
 		"resized":                 {pngType, func(r *request) { r.Width = 10 }, spot{50, 50, color.NRGBA{200, 0, 0, 128}}},
 		"blurred":                 {pngType, func(r *request) { r.Blur = 2 }, spot{50, 50, color.NRGBA{200, 0, 0, 128}}},
-		"padded":                  {pngType, func(r *request) { r.Fit, r.Width, r.Height = contain, 80, 40 }, spot{5, 50, clear}},
+		"padded":                  {pngType, func(r *request) { r.Fit, r.Width, r.Height = contain, 80, 40 }, spot{5, 50, empty}},
 		"kept in webp":            {webpType, func(*request) {}, spot{50, 50, color.NRGBA{200, 0, 0, 128}}},
 		"jpeg is white below":     {jpegType, func(*request) {}, spot{50, 50, color.NRGBA{227, 127, 127, 255}}},
 		"jpeg on a colour":        {jpegType, func(r *request) { r.Flags, r.Background = flagBackground, [4]byte{0, 0, 200, 255} }, spot{50, 50, color.NRGBA{100, 0, 100, 255}}},

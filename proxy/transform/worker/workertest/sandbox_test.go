@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -165,20 +166,18 @@ func TestUnprivileged(t *testing.T) {
 		t.Skip("only root can start a program as another user; the other tests run without root then")
 	}
 	built(t, "ixmage-worker")
-	folder, err := os.MkdirTemp("", "ixmage-worker") // t.TempDir is closed to others
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(folder) })
+	folder := t.TempDir()
 	for name := range strings.FieldsSeq("ixmage-worker libvips-cpp.so.8.18.7") {
 		if body, err := os.ReadFile(bin + name); err == nil {
-			if err := os.WriteFile(folder+"/"+name, body, 0o755); err != nil { //nolint:gosec // others run it
+			if err := os.WriteFile(folder+"/"+name, body, 0o755); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	if err := os.Chmod(folder, 0o755); err != nil { //nolint:gosec // others run it
-		t.Fatal(err)
+	for _, open := range []string{folder, filepath.Dir(folder)} { // t.TempDir is closed to others
+		if err := os.Chmod(open, 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	cmd := exec.CommandContext(t.Context(), folder+"/ixmage-worker")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65532, Gid: 65532}}
