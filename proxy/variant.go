@@ -119,23 +119,28 @@ func (m *variantMaker) load(ctx context.Context, old *cache.Entry) (*cache.Sourc
 		r.Mark = &mark.blob
 	}
 	madeOf := identityOf(source.obj, mark.object())
+	stale := source.Status == cache.Stale || mark != nil && mark.Status == cache.Stale
 	if confirmed != nil && madeOf != "" && madeOf == confirmed.madeOf {
-		return m.renewed(confirmed, source.obj), nil
+		return unchangedSource(m.dated(confirmed.renewed(source.obj), source.obj, stale)), nil
 	}
 	derived, err := transform.Derive(ctx, m.transforms.Do, r)
 	if err != nil {
 		return nil, m.failed(source.obj, err)
 	}
-	return m.source(source.obj, madeOf, derived), nil
+	src := m.dated(source.obj.derived(m.name, madeOf, derived), source.obj, stale).source()
+	src.Body = io.NopCloser(bytes.NewReader(derived.Body))
+	return src, nil
 }
 
-// source describes a variant that was made of a version of an object.
-func (m *variantMaker) source(of *object, madeOf string, d *transform.Derived) *cache.Source {
-	obj := of.derived(m.name, madeOf, d)
+// dated gives a variant the lifetimes of its object. A variant of an object that is being
+// revalidated, or cannot be, is made again soon after.
+func (m *variantMaker) dated(obj, of *object, stale bool) *object {
+	const soon = time.Second
 	obj.setLifetimes(of.said, of.born, m.currentRoute(m.route).Alias)
-	src := obj.source()
-	src.Body = io.NopCloser(bytes.NewReader(d.Body))
-	return src
+	if l := &obj.lifetimes; stale && l.fresh > 0 {
+		l.fresh = max(0, time.Since(of.born)) + soon
+	}
+	return obj
 }
 
 // failed tells the cache what the error of a job means. A picture that cannot be
@@ -170,14 +175,7 @@ func (m *variantMaker) renew(ctx context.Context, old *object) (*cache.Source, e
 	if id := identityOf(obj, mark); id == "" || id != old.madeOf {
 		return nil, nil
 	}
-	return m.renewed(old, obj), nil
-}
-
-// renewed tells the cache that a variant is still that of its object.
-func (m *variantMaker) renewed(old, of *object) *cache.Source {
-	obj := old.renewed(of)
-	obj.setLifetimes(of.said, of.born, m.currentRoute(m.route).Alias)
-	return unchangedSource(obj)
+	return unchangedSource(m.dated(old.renewed(obj), obj, false)), nil
 }
 
 // current returns the metadata of an object from the cache, or else from S3, and nil if they are
