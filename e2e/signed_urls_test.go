@@ -1,9 +1,11 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"image"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -16,6 +18,7 @@ import (
 	"time"
 
 	"ixmage/docs/examples/signing"
+	"ixmage/internal/awstest/picture"
 	"ixmage/internal/awstest/s3"
 )
 
@@ -474,5 +477,63 @@ func TestSignCommand(t *testing.T) {
 	s.deleteSigningKey("shop", key.KID)
 	if got := s.runClient(nil, "sign", url); got.code == 0 || !strings.Contains(got.stderr, "signing-key") {
 		t.Errorf("without a key: %+v", got)
+	}
+}
+
+// TestSignedOptions: a signature frees all options of an alias, with exact widths, and no request
+// without one has them.
+func TestSignedOptions(t *testing.T) {
+	t.Parallel()
+	s := newEnv(t, "--transform-worker", transformWorker(t))
+	key := s.newSigningKey("shop") // transforms: templates, as for each new alias
+	second := s.newSigningKey("shop")
+	s.s3.Put("media", "web/photo.png", s3.Object{Body: picture.Blank(600, 400), ContentType: "image/png"})
+	width := func(target string) int {
+		t.Helper()
+		r := s.get(target)
+		c, _, err := image.DecodeConfig(bytes.NewReader(r.body))
+		if err != nil || r.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %v, %s", target, err, summary(r))
+		}
+		return c.Width
+	}
+	hour := time.Now().Add(time.Hour)
+	for _, tt := range []struct {
+		target string
+		want   int
+	}{
+		{"/shop/photo.png", 600},
+		{"/shop/photo.png?w=100", 120}, // the next one of the ladder
+		{key.sign(t, "/shop/photo.png?w=100&f=png", hour), 100},
+		{key.sign(t, "/shop/photo.png?w=77&h=55&fit=cover&f=jpeg&q=50", never()), 77},
+	} {
+		if got := width(tt.target); got != tt.want {
+			t.Errorf("%s: width %d, want %d", tt.target, got, tt.want)
+		}
+	}
+	good := key.sign(t, "/shop/photo.png?w=100&f=png", hour)
+	for name, target := range map[string]string{
+		"unsigned": "/shop/photo.png?w=100&f=png", "height": "/shop/photo.png?h=100", "info": "/shop/photo.png?info=1",
+		"changed option": strings.Replace(good, "f=png", "f=jpeg", 1), "option more": good + "&q=5", "expired": key.sign(t, "/shop/photo.png?h=9", time.Unix(9, 0)),
+	} {
+		t.Run(name, func(t *testing.T) { wantProblem(t, s.get(target), http.StatusForbidden, "signature") })
+	}
+	for _, target := range []string{"/shop/photo.png?w=1&w=1", key.sign(t, "/shop/photo.png?w=1&width=1", never()), key.sign(t, "/shop/photo.png?q=0", never())} {
+		wantProblem(t, s.get(target), http.StatusBadRequest, "bad-option")
+	}
+	// The variant is in the cache for every good signature, and for no longer than the URL lasts.
+	r := s.get(second.sign(t, "/shop/photo.png?f=png&v=2&w=100", time.Now().Add(100*time.Second)))
+	if !strings.HasPrefix(r.Header.Get("Cache-Status"), "ixmage; hit") || maxAgeOf(t, r.Header.Get("Cache-Control"))-ageOf(r) > 100 {
+		t.Errorf("another key: Cache-Status %q, Cache-Control %q, Age %d", r.Header.Get("Cache-Status"), r.Header.Get("Cache-Control"), ageOf(r))
+	}
+	if control := r.Header.Get("Cache-Control"); !strings.Contains(control, "public") {
+		t.Errorf("the alias is open, and Cache-Control is %q", control)
+	}
+	s.deleteSigningKey("shop", key.KID)
+	wantProblem(t, s.get(good), http.StatusForbidden, "signature")
+	s.patch("shop", `{"transforms":"signed"}`)
+	wantProblem(t, s.get("/shop/photo.png?w=120"), http.StatusForbidden, "signature")
+	if got := width(second.sign(t, "/shop/photo.png?w=120", never())); got != 120 {
+		t.Errorf("signed: width %d", got)
 	}
 }
