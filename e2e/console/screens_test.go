@@ -14,6 +14,8 @@ var screens = []struct{ name, hash, text string }{
 	{"register", "#/register", "Access key id"},
 	{"alias", "#/aliases/made", "Hard: drop the pictures at once"},
 	{"alias-edit", "#/aliases/made/edit", "Canary"},
+	{"transforms", "#/aliases/made/transforms", "Try options"},
+	{"signing", "#/aliases/made/signing", "Make a signed URL"},
 	{"credentials", "#/credentials", "provisioned"},
 	{"credential", "#/credentials/made", "provisioned"},
 	{"provision", "#/provision", "What will be made"},

@@ -1,6 +1,7 @@
 // Command demo runs ixmage on this machine alone: a real S3 and IAM server with
 // pictures in a private bucket, and two aliases that ixmage provisions with a
-// read-only user each. It prints the checks of their keys, and URLs to try.
+// read-only user each. It prints the checks of their keys, and URLs to try, also of
+// transformed pictures if there is a worker.
 // Ctrl-C stops everything and leaves nothing behind.
 //
 // IMAGES names a folder whose pictures are shown instead of the samples.
@@ -32,6 +33,7 @@ const (
 // config comes from the environment.
 type config struct {
 	program       string // path of ixmage
+	worker        string // path of the worker that transforms pictures; empty: none
 	images        string // folder; empty: the samples
 	listen, admin string // empty: the defaults
 	out, messages io.Writer
@@ -43,10 +45,10 @@ func start() int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait
-	program, err := findPrograms()
+	program, worker, err := findPrograms()
 	if err == nil {
 		err = run(ctx, config{
-			program: program, images: os.Getenv("IMAGES"),
+			program: program, worker: worker, images: os.Getenv("IMAGES"),
 			listen: os.Getenv("IXMAGE_LISTEN"), admin: os.Getenv("IXMAGE_ADMIN_LISTEN"),
 			out: os.Stdout, messages: os.Stderr,
 		})
@@ -59,23 +61,27 @@ func start() int {
 }
 
 // findPrograms finds the other programs in the folder of this one, into which make
-// builds all of them.
-func findPrograms() (ixmage string, err error) {
+// builds all of them. The worker may be absent.
+func findPrograms() (ixmage, worker string, err error) {
 	self, err := os.Executable()
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	gw := filepath.Join(filepath.Dir(self), "versitygw")
 	if _, err := os.Stat(gw); err == nil && os.Getenv("IXMAGE_VERSITYGW") == "" {
 		if err := os.Setenv("IXMAGE_VERSITYGW", gw); err != nil {
-			return "", err
+			return "", "", err
 		}
 	}
 	ixmage = filepath.Join(filepath.Dir(self), "ixmage")
 	if _, err := os.Stat(ixmage); err != nil {
-		return "", fmt.Errorf("%w: run make demo, which builds everything", err)
+		return "", "", fmt.Errorf("%w: run make demo, which builds everything", err)
 	}
-	return ixmage, nil
+	worker = filepath.Join(filepath.Dir(self), "ixmage-worker")
+	if _, err := os.Stat(worker); err != nil {
+		worker = ""
+	}
+	return ixmage, worker, nil
 }
 
 // run returns when ctx or ixmage ends. It stops the parts that it started, in reverse
@@ -105,6 +111,7 @@ type demo struct {
 	gateway  *gateway.Server
 	server   *server
 	aliases  []provisioned
+	variants []variant // of pictures that are transformed
 }
 
 // provisioned is an alias with the steps that made it.
@@ -202,6 +209,9 @@ func (d *demo) prepare(ctx context.Context) error {
 	if err := d.provision(ctx); err != nil {
 		return err
 	}
+	if err := d.transform(ctx); err != nil {
+		return err
+	}
 	return d.check(ctx)
 }
 
@@ -235,6 +245,11 @@ func (d *demo) check(ctx context.Context) error {
 	if err := d.server.fetch(ctx, d.server.url("pictures", outsideKey), picture.Samples()[0].Body); err != nil {
 		return err
 	}
+	for _, v := range d.variants {
+		if err := d.server.fetchPicture(ctx, v.url); err != nil {
+			return err
+		}
+	}
 	return d.server.fetch(ctx, d.server.url("shop", outsideKey), nil)
 }
 
@@ -250,6 +265,7 @@ func (d *demo) show() {
 	d.list(func(p object) string { return s.url("shop", p.name) })
 	fmt.Fprintf(w, "\nshop/%s is the key %s%s, which does not exist: an alias cannot leave its prefix\n\n    %s\n",
 		outsideKey, prefix, outsideKey, s.url("shop", outsideKey))
+	d.showVariants()
 	for _, p := range d.aliases {
 		p.show(w)
 	}

@@ -51,12 +51,13 @@ func TestRun(t *testing.T) {
 	t.Setenv("TMPDIR", folder)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	worker := builtWorker(t)
 	out := &lastLine{}
 	out.done = func() {
-		fetchAll(t, out.String())
+		fetchAll(t, out.String(), worker != "")
 		cancel()
 	}
-	err := run(ctx, config{program: ixmage, listen: "127.0.0.1:0", admin: "127.0.0.1:0", out: out, messages: io.Discard})
+	err := run(ctx, config{program: ixmage, worker: worker, listen: "127.0.0.1:0", admin: "127.0.0.1:0", out: out, messages: io.Discard})
 	if errors.Is(err, gateway.ErrMissing) {
 		t.Skipf("SKIPPED, NOT TESTED: %v", err)
 	}
@@ -87,12 +88,33 @@ func urls(printed string) []string {
 	return found
 }
 
+// builtWorker is the path of the worker, or empty if it was not built.
+func builtWorker(t *testing.T) string {
+	t.Helper()
+	path, err := filepath.Abs("../../bin/ixmage-worker")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Log("!!!!! NO bin/ixmage-worker: the transforms of the demo are NOT TESTED !!!!!")
+		return ""
+	}
+	return path
+}
+
 // fetchAll expects 200 of every URL but the one that is said to be 404.
-func fetchAll(t *testing.T, printed string) {
+func fetchAll(t *testing.T, printed string, transforms bool) {
 	t.Helper()
 	found := urls(printed)
-	if want := 2*len(picture.Samples()) + 4; len(found) != want {
+	want := 2*len(picture.Samples()) + 4
+	if transforms {
+		want += 4
+	}
+	if len(found) != want {
 		t.Errorf("%d URLs, want %d", len(found), want)
+	}
+	if off := strings.Contains(printed, "transforms are off: "); off == transforms {
+		t.Errorf("transforms are on: %t, and the demo says that they are off: %t", transforms, off)
 	}
 	client := &http.Client{Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()

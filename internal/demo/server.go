@@ -51,6 +51,9 @@ func startServer(ctx context.Context, d *demo) (*server, error) {
 		"--provision", "--provision-buckets", bucket, "--provision-verify-interval", "1s",
 		"--iam-endpoint", d.gateway.IAMURL, "--install-id", "demo",
 		"--listen", chooseListen(cfg.listen, "127.0.0.1:8080"), "--admin-listen", chooseListen(cfg.admin, "127.0.0.1:8081"))
+	if cfg.worker != "" {
+		cmd.Args = append(cmd.Args, "--transform-worker", cfg.worker)
+	}
 	cmd.Env = append(plainEnvironment(), "AWS_REGION="+d.gateway.Region,
 		"AWS_ACCESS_KEY_ID="+d.gateway.Root.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+d.gateway.Root.SecretAccessKey.Reveal())
 	cmd.Stderr = s.log
@@ -216,6 +219,10 @@ func (s *server) verify(ctx context.Context, name string) (verification, error) 
 
 // call posts to the admin API and waits for the end of the operation.
 func (s *server) call(ctx context.Context, path string, fields map[string]any, answer any) error {
+	return s.send(ctx, http.MethodPost, path, fields, answer)
+}
+
+func (s *server) send(ctx context.Context, method, path string, fields map[string]any, answer any) error {
 	var body io.Reader = http.NoBody
 	if fields != nil {
 		text, err := json.Marshal(fields)
@@ -224,7 +231,7 @@ func (s *server) call(ctx context.Context, path string, fields map[string]any, a
 		}
 		body = bytes.NewReader(text)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.admin+path, body)
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+s.admin+path, body)
 	if err != nil {
 		return err
 	}
@@ -237,8 +244,11 @@ func (s *server) call(ctx context.Context, path string, fields map[string]any, a
 	if err != nil {
 		return err
 	}
-	if status != http.StatusOK {
+	if status != http.StatusOK && status != http.StatusCreated {
 		return fmt.Errorf("status %d: %s", status, text)
+	}
+	if answer == nil {
+		return nil
 	}
 	return json.Unmarshal(text, answer)
 }
@@ -257,6 +267,15 @@ func (s *server) fetch(ctx context.Context, url string, want []byte) error {
 		return fmt.Errorf("%s: got %d bytes, not the %d bytes of the object", url, len(body), len(want))
 	}
 	return nil
+}
+
+// fetchPicture checks that a URL answers with a picture.
+func (s *server) fetchPicture(ctx context.Context, url string) error {
+	status, body, err := s.get(ctx, url)
+	if err == nil && (status != http.StatusOK || !strings.HasPrefix(http.DetectContentType(body), "image/")) {
+		err = fmt.Errorf("%s: status %d, want a picture: %.200q", url, status, body)
+	}
+	return err
 }
 
 func (s *server) get(ctx context.Context, url string) (status int, body []byte, err error) {

@@ -58,17 +58,23 @@ export async function call(method, at, { body, query, match, wait, signal } = {}
   return { data: await json(answer, blob), etag: answer.headers.get('ETag'), status: answer.status, location: answer.headers.get('Location') };
 }
 
-// picture reads a picture as a data: address, the only one besides the own files that the
-// policy of the page allows.
-export async function picture(at, { query, signal } = {}) {
-  const { blob } = await send('GET', at, { query, signal });
-  return new Promise((resolve, reject) => {
+// pictureAnswer reads a picture: {source: its data: address, the only one besides the own files
+// that the policy of the page allows; bytes; type; cache: the Cache-Status of the public
+// listener; ms: its time to the first byte, or null}. accept is the header of a browser.
+export async function pictureAnswer(at, { query, accept, signal } = {}) {
+  const { answer, blob } = await send('GET', at, { query, signal, headers: accept && { Accept: accept } });
+  const source = await new Promise((resolve, reject) => {
     const reader = new FileReader();
     reader.onload = () => resolve(reader.result);
     reader.onerror = () => reject(reader.error);
     reader.readAsDataURL(blob);
   });
+  const time = /dur=([0-9.]+)/.exec(answer.headers.get('Server-Timing'));
+  return { source, bytes: blob.size, type: blob.type, cache: answer.headers.get('Cache-Status') ?? '', ms: time && Number(time[1]) };
 }
+
+// picture is the data: address of a picture.
+export const picture = async (at, options) => (await pictureAnswer(at, options)).source;
 
 // send returns a good answer with its body, and throws a Problem for every other.
 async function send(method, at, { query, signal, headers, body }) {

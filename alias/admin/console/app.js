@@ -15,6 +15,8 @@ const routes = [
   { pattern: 'register', title: 'Register an alias', of: 'aliases', load: () => import('./screens/register.js') },
   { pattern: 'aliases/:name', title: (p) => p.name, of: 'aliases', load: () => import('./screens/alias.js') },
   { pattern: 'aliases/:name/edit', title: (p) => `Change ${p.name}`, of: 'aliases', load: () => import('./screens/alias_edit.js') },
+  { pattern: 'aliases/:name/transforms', title: (p) => `Transforms of ${p.name}`, of: 'aliases', load: () => import('./screens/transforms.js') },
+  { pattern: 'aliases/:name/signing', title: (p) => `Signed URLs of ${p.name}`, of: 'aliases', load: () => import('./screens/signing.js') },
   { pattern: 'credentials', title: 'Credentials', menu: 'Credentials', load: () => import('./screens/credentials.js') },
   { pattern: 'credentials/:name', title: (p) => p.name, of: 'credentials', load: () => import('./screens/credential.js') },
   { pattern: 'provision', title: 'Provision an alias', menu: 'Provision', load: () => import('./screens/provision.js') },
@@ -59,6 +61,7 @@ function App() {
     } catch (err) {
       if (err.status !== 401) return toast(err.message, 'bad');
     }
+    sessionStorage.clear();
     return location.replace('/'); // drops all that was read
   };
   if (error) return html`<main class="alone"><${ErrorBox} error=${error} retry=${ask} /></main>`;

@@ -229,8 +229,8 @@ const belongs = (error, name) => error === name || error.startsWith(`${name}[`) 
 
 // Form is a form of fields {name, label, type, hint, required, options, when, group, …}.
 // byDefault is the option of a select that shows while there is no value.
-// type: text (default), password, number, checkbox, select, textarea, or lines and checks,
-// whose value is an array. when(values) hides a field. Fields with a group are folded below the others
+// type: text (default), password, number, checkbox, select, radio, textarea, or lines, checks and
+// numbers, whose value is an array. when(values) hides a field. Fields with a group are folded below the others
 // under its name. initial has the first values.
 // onSubmit(values) may throw a Problem: its errors appear at their fields.
 // onChange(values) sees each change, and may return other values. problems are errors that are known before a call.
@@ -290,7 +290,7 @@ export function Field({ field: f, value, problems = [], set }) {
   const about = [f.hint && `${id}-hint`, wrong && `${id}-error`].filter(Boolean).join(' ') || undefined;
   const common = {
     id, name: f.name, 'aria-invalid': wrong ? 'true' : undefined, 'aria-describedby': about, 'aria-required': f.required ? 'true' : undefined,
-    placeholder: f.placeholder, autocomplete: f.autocomplete || (f.type === 'password' ? 'new-password' : 'off'), autocapitalize: 'none', spellcheck: false,
+    placeholder: f.placeholder, inputmode: f.inputmode, autocomplete: f.autocomplete || (f.type === 'password' ? 'new-password' : 'off'), autocapitalize: 'none', spellcheck: false,
     onInput: (e) => set(e.target.value),
   };
   let input;
@@ -309,6 +309,14 @@ export function Field({ field: f, value, problems = [], set }) {
             onInput=${(e) => set(f.options.map((p) => p.value).filter((v) => (v === o.value ? e.target.checked : (value || []).includes(v))))} />
           <p class="hint" id=${`${id}-${o.value}-hint`}>${o.hint}</p></div>`)}
         ${wrong && html`<ul class="errors" id=${`${id}-error`}>${problems.map((p) => html`<li>${p.detail}</li>`)}</ul>`}</fieldset>`;
+    case 'radio': // one of several: options is [{value, label, hint}]
+      return html`<fieldset class="checks wide" aria-describedby=${about}><legend>${f.label}</legend>
+        ${f.options.map((o) => html`<div class="field check"><label for=${`${id}-${o.value}`}>${o.label}</label>
+          <input id=${`${id}-${o.value}`} type="radio" name=${id} checked=${value === o.value} aria-describedby=${`${id}-${o.value}-hint`} onChange=${() => set(o.value)} />
+          <p class="hint" id=${`${id}-${o.value}-hint`}>${o.hint}</p></div>`)}
+        ${wrong && html`<ul class="errors" id=${`${id}-error`}>${problems.map((p) => html`<li>${p.detail}</li>`)}</ul>`}</fieldset>`;
+    case 'numbers':
+      return html`<${Numbers} f=${f} value=${value || []} set=${set} id=${id} about=${about} problems=${problems} />`;
     case 'textarea':
       input = html`<textarea ...${common} rows=${f.rows || 4} value=${value ?? ''} />`;
       break;
@@ -326,6 +334,32 @@ export function Field({ field: f, value, problems = [], set }) {
     ${f.hint && html`<p class="hint" id=${`${id}-hint`}>${f.hint}</p>`}
     ${wrong && html`<ul class="errors" id=${`${id}-error`}>${problems.map((p) => html`<li>${p.field === f.name ? '' : `${p.field}: `}${p.detail}</li>`)}</ul>`}
   </div>`;
+}
+
+// Numbers is a field of whole numbers in ascending order, each with a button that removes it.
+// The field's byDefault are those that a button brings back.
+function Numbers({ f, value, set, id, about, problems }) {
+  const [typed, setTyped] = useState('');
+  const box = useRef();
+  const add = () => {
+    const n = Number(typed);
+    if (Number.isInteger(n) && n > 0) set([...new Set([...value, n])].sort((a, b) => a - b));
+    setTyped('');
+    box.current.focus();
+  };
+  const remove = (n) => {
+    set(value.filter((v) => v !== n));
+    box.current.focus(); // the button leaves the page
+  };
+  const wrong = problems.length > 0;
+  return html`<div class="field wide"><label for=${id}>${f.label}</label>
+    <ul class="chips" aria-label=${f.label}>${value.map((n) => html`<li key=${n} class="badge">${n}<button type="button" class="close" aria-label=${`Remove ${n}`} onClick=${() => remove(n)}>×</button></li>`)}</ul>
+    <div class="actions"><input ref=${box} id=${id} class="short" inputmode="numeric" autocomplete="off" value=${typed} placeholder=${f.placeholder} aria-invalid=${wrong ? 'true' : undefined} aria-describedby=${about}
+        onInput=${(e) => setTyped(e.target.value.replace(/\D/g, ''))} onKeyDown=${(e) => { if (e.key === 'Enter' && typed) { e.preventDefault(); add(); } }} />
+      <button type="button" class="button" disabled=${!typed} onClick=${add}>Add</button>
+      ${f.byDefault && String(f.byDefault) !== String(value) && html`<button type="button" class="button" onClick=${() => set(f.byDefault)}>Restore the default</button>`}</div>
+    ${f.hint && html`<p class="hint" id=${`${id}-hint`}>${f.hint}</p>`}
+    ${wrong && html`<ul class="errors" id=${`${id}-error`}>${problems.map((p) => html`<li>${p.detail}</li>`)}</ul>`}</div>`;
 }
 
 // ---- Tables

@@ -1,6 +1,7 @@
 // The server, the session and the API.
 import { html } from '../preact.js';
 import { get, url } from '../api.js';
+import { plural } from '../format.js';
 import { Badge, Card, Code, Facts, Loaded, Page, Time, useLoad, useSession } from '../ui.js';
 
 export default function About() {
@@ -13,6 +14,7 @@ export default function About() {
         ['Version', s.version], ['Started', html`<${Time} at=${s.started_at} />`], ['Public URL', html`<a href=${s.public_url} rel="noreferrer">${s.public_url}</a>`],
         ['Node', s.node], s.registry && ['Registry', html`<a href="#/nodes">shared with other nodes</a>, revision ${s.registry.revision}${s.registry.stale && html` <${Badge} kind="warn">stale<//>`}`],
         ['TLS of the admin listener', s.admin_tls ? 'yes' : 'no'], ['Provisioning', s.provisioning ? 'on' : 'off: start the server with --provision'],
+        s.transforms && ['Transforms', s.transforms.on ? `on: ${plural(s.transforms.workers, 'worker')}, libvips ${s.transforms.libvips}` : s.transforms.detail],
       ]} /><//>
       <${Card} title="Your session"><${Facts} of=${[
         ['Token', session.name], ['Roles', session.roles.join(', ')], ['Buckets', session.buckets?.length ? session.buckets.join(', ') : 'all'],

@@ -1,5 +1,6 @@
 // One alias: its location, usage and scope checks, and the actions on it.
 import { html, useEffect, useState } from '../preact.js';
+import { AliasTabs } from '../alias_tabs.js';
 import { call, get, path } from '../api.js';
 import { bytes, count, day, exact, hour, link, location as covers, percent, plural, served, slots, spared, total } from '../format.js';
 import { Verdicts } from '../operation_view.js';
@@ -17,6 +18,7 @@ export default function Alias({ params: { name } }) {
   const server = useLoad((signal) => get('/server', {}, signal), []);
   return html`<${Loaded} of=${alias} what="the alias" title=${name}>${({ data: a, etag }) => html`
     <${Head} a=${a} etag=${etag} provisioned=${credential.data?.kind === 'provisioned'} reload=${alias.reload} set=${alias.set} />
+    <${AliasTabs} name=${name} current="Overview" />
     <div class="columns">
       <${Overview} a=${a} credential=${credential.data} base=${server.data?.public_url} />
       <${TestPicture} a=${a} />
@@ -57,6 +59,8 @@ function Head({ a, etag, provisioned, reload, set }) {
       has the alias's name and no other alias uses it; a provisioned one stays, and can be removed under Credentials.</p><//>`}`;
 }
 
+const transforms = { off: 'off', templates: 'templates and widths', signed: 'signed URLs only', open: 'every option' };
+
 function Overview({ a, credential, base }) {
   const c = credential;
   return html`<${Card} title="Overview"><${Facts} of=${[
@@ -70,6 +74,7 @@ function Overview({ a, credential, base }) {
     ['Canary', a.canary], ['TTL', a.ttl], a.cache_control && ['Cache-Control', a.cache_control],
     a.cors_origins.length > 0 && ['CORS origins', a.cors_origins.join(', ')],
     (a.cache_min || a.cache_max) && ['Share of the cache', `minimum ${a.cache_min || 'none'}, maximum ${a.cache_max || 'none'}`],
+    ['Transforms', transforms[a.transforms]], a.access === 'signed' && ['Access', 'signed URLs only'],
     ['Registered', html`<${Time} at=${a.created_at} />`], ['Changed', html`<${Time} at=${a.updated_at} /> (revision ${a.revision})`],
   ]} />
   ${base && html`<div><p class="muted">Public URL</p><${Code} text=${`${base}/${a.name}/${encodeURI(a.canary || 'KEY')}`} /></div>`}<//>`;
