@@ -12,6 +12,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"ixmage/alias/signature"
 )
 
 // TestFiles: every file has a type and its own entity tag, and modules import files that
@@ -70,6 +72,20 @@ func TestNoInlineCode(t *testing.T) {
 		if !forbidden.MatchString(bad) {
 			t.Errorf("%q is not found", bad)
 		}
+	}
+}
+
+// TestOptionNames: the console knows the options that a signature covers.
+func TestOptionNames(t *testing.T) {
+	t.Parallel()
+	node := exec.CommandContext(t.Context(), "node", "--input-type=module", "-e",
+		"import { names } from './options.js'; console.log([...names.keys(), 'exp', 'kid', 'sig'].sort().join(' '))")
+	if node.Err != nil {
+		t.Skip("!!!!! NO node: the names of options are NOT CHECKED !!!!!")
+	}
+	out, err := node.CombinedOutput()
+	if want := strings.Join(signature.Names, " ") + "\n"; err != nil || string(out) != want {
+		t.Errorf("options.js: %v\n got %s want %s", err, out, want)
 	}
 }
 
