@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"ixmage/alias"
+	"ixmage/alias/signature"
 )
 
 // PictureReader requests pictures as a client of the public listener does.
@@ -55,7 +56,7 @@ func (h pictures) mount(t *routes) {
 	mount(t, endpoint[none, none]{method: http.MethodGet, path: aliasesPath + "/{name}/picture", resource: "alias",
 		summary: "Show a picture of an alias as clients get it now", roles: anyToken,
 		query: []parameter{{"key", "the path of the picture after the alias, not percent-encoded; the canary by default"},
-			{"query", "the options of its URL, like w=240&fit=cover"}},
+			{"query", "the options of its URL, like w=240&fit=cover; the newest signing key of the alias signs them"}},
 		headers: []parameter{{"Accept", "decides the format of the picture, as on the public listener"}},
 		sends: []parameter{{"Content-Security-Policy", "keeps an SVG from running scripts and from loading anything"},
 			{"Cross-Origin-Resource-Policy", "same-origin"},
@@ -85,8 +86,27 @@ func (h pictures) read(ctx context.Context, c *call[none]) (reply[none], error) 
 	if h.reader == nil {
 		return reply[none]{}, errNotImplemented
 	}
-	r := PublicRequest{Path: publicPath(a.Name, key), Query: query, Accept: strings.Join(c.request.Header["Accept"], ", ")}
+	r := PublicRequest{Path: publicPath(a.Name, key), Accept: strings.Join(c.request.Header["Accept"], ", ")}
+	r.Query = signed(a, r.Path, query)
 	return reply[none]{write: func(x *exchange) error { return h.show(c.ctx, x, r) }}, nil
+}
+
+// signed signs a request for a picture with the newest key of its alias, so that an operator
+// sees what a signed URL shows. A request that needs no signature, or cannot have one, stays as
+// it is.
+func signed(a *alias.Alias, path, query string) string {
+	newest, ok := a.NewestKey()
+	if !ok || query == "" && a.Access != alias.AccessSigned {
+		return query
+	}
+	key, err := signature.NewKey(newest.KID, []byte(newest.Secret.Reveal()))
+	if err != nil {
+		return query
+	}
+	if q, err := key.Sign(path, query, time.Time{}); err == nil {
+		return q
+	}
+	return query // the public listener says what is wrong
 }
 
 // notInQuery reports whether a character cannot stand in the query of a request line.

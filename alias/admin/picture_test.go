@@ -7,6 +7,10 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
+
+	"ixmage/alias"
+	"ixmage/alias/signature"
 )
 
 type pictureReaderFunc func(ctx context.Context, r PublicRequest) (*PublicAnswer, error)
@@ -156,6 +160,65 @@ func TestPictureOptions(t *testing.T) {
 	}
 	answer = PublicAnswer{Status: 403, Code: "signature", Type: "application/problem+json"}
 	a.do("GET", at+"blur%3D3", "").want(404, "no-picture")
+}
+
+// TestPictureSigned: the newest signing key signs options, and an original of an alias that answers
+// signed URLs only. The signature is good for the public listener.
+func TestPictureSigned(t *testing.T) {
+	t.Parallel()
+	var got PublicRequest
+	var registry *alias.Registry
+	a := newAPI(t, func(cfg *Config) {
+		registry = cfg.Registry
+		cfg.PictureReader = pictureReaderFunc(func(_ context.Context, r PublicRequest) (*PublicAnswer, error) {
+			got = r
+			return &PublicAnswer{Status: 200, Type: "image/png", Size: 1, Body: io.NopCloser(strings.NewReader("x"))}, nil
+		})
+	})
+	a.register("shop")
+	const at = "/api/v1/aliases/shop/picture?key=a%20b.png"
+	check := func(what, query, want string, isSigned bool) {
+		t.Helper()
+		a.do("GET", at+query, "").want(200, "")
+		rest, by, found := strings.Cut(got.Query, "kid=")
+		if strings.TrimSuffix(rest, "&") != want || found != isSigned {
+			t.Errorf("%s: got %s, want %s signed %t", what, got.Query, want, isSigned)
+		}
+		if !isSigned {
+			return
+		}
+		shop, err := registry.Alias(t.Context(), "shop")
+		if err != nil {
+			t.Fatal(err)
+		}
+		newest, _ := shop.NewestKey()
+		key, err := signature.NewKey(newest.KID, []byte(newest.Secret.Reveal()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := signature.Verify([]*signature.Key{key}, []byte(got.Path), []byte(got.Query), time.Now()); err != nil || !strings.HasPrefix(by, newest.KID+"&") {
+			t.Errorf("%s: %s is not signed with %s: %v", what, got.Query, newest.KID, err)
+		}
+	}
+	check("no key", "&query=w%3D1", "w=1", false)
+	for range 2 {
+		if _, err := registry.AddSigningKey(t.Context(), "shop"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check("options", "&query=w%3D1", "w=1", true)
+	check("an original", "", "", false)
+	if _, err := registry.UpdateAlias(t.Context(), "shop", 0, func(a *alias.Alias, _ *alias.CredentialRef) error {
+		a.Access = alias.AccessSigned
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	check("an original that needs it", "", "", true)
+	a.do("GET", at+"&query=w%3D1%26kid%3Dx%26sig%3Dy", "").want(200, "")
+	if got.Query != "w=1&kid=x&sig=y" {
+		t.Errorf("a query with a signature became %s", got.Query)
+	}
 }
 
 // TestPictureBreaks: a body that breaks off cuts the connection.
