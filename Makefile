@@ -79,7 +79,7 @@ try-worker:
 	@$(MAKE) --no-print-directory bin/ixmage-worker bin/ixmage-worker-probe bin/ixmage-worker-loaders bin/ixmage-worker-asan || \
 		echo '!!!!! ABSENT: ixmage-worker. What needs it is skipped !!!!!'
 
-demo: build bin/versitygw ## Run ixmage on a local S3 with pictures (IMAGES=dir: your own)
+demo: build bin/versitygw try-worker ## Run ixmage on a local S3 with pictures (IMAGES=dir: your own)
 	CGO_ENABLED=0 go build -trimpath -o bin/demo ./internal/demo
 	@exec bin/demo
 

@@ -37,16 +37,18 @@ func (d *demo) transform(ctx context.Context) error {
 	var signed struct {
 		URL string `json:"url"`
 	}
-	request := map[string]any{"path": p.name, "query": query, "expires_in": "24h"}
+	plain := (&url.URL{Path: "/shop/" + p.name}).EscapedPath()
+	request := map[string]any{"path": plain + "?" + query, "expires_in": "24h"}
 	if err := d.server.call(ctx, alias+"/sign", request, &signed); err != nil {
 		return fmt.Errorf("sign a URL of alias shop: %w", err)
 	}
-	plain := d.server.url("shop", p.name)
+	base := "http://" + d.server.public
+	plain = base + plain
 	d.variants = []variant{
 		{"a width, which is rounded up to 250", plain + "?w=200"},
 		{"the template thumb: " + templates["thumb"], plain + "?t=thumb"},
 		{"the template card: " + templates["card"], plain + "?t=card"},
-		{"other options need a signature, here with a watermark and until tomorrow", signed.URL},
+		{"other options need a signature, here with a watermark and until tomorrow", base + signed.URL},
 	}
 	return nil
 }

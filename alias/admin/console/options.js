@@ -53,3 +53,6 @@ export function unsigned(query, { transforms, access, widths }) {
   const width = widths.find((n) => n >= w);
   return width === undefined ? { free: false } : width === w ? { free: true } : { free: true, width };
 }
+
+// urlPath is the path of the URL of a picture: key is the path after the alias, decoded.
+export const urlPath = (name, key, query) => `/${name}/${key.split('/').map(encodeURIComponent).join('/')}${query ? `?${query}` : ''}`;

@@ -3,7 +3,7 @@ import { html, useRef, useState } from '../preact.js';
 import { AliasTabs } from '../alias_tabs.js';
 import { call, get, path } from '../api.js';
 import { link } from '../format.js';
-import { encode, option, unsigned, withOption } from '../options.js';
+import { encode, option, unsigned, urlPath, withOption } from '../options.js';
 import { Preview } from '../preview.js';
 import { changed } from '../alias_form.js';
 import { Action, Card, Code, Confirm, Field, Form, Grid, Loaded, Page, toast, useLoad } from '../ui.js';
@@ -82,7 +82,7 @@ function Templates({ a, change, onEdit }) {
   const [asked, setAsked] = useState(null);
   const list = Object.entries(a.templates).sort(([x], [y]) => (x < y ? -1 : 1));
   const remove = async () => {
-    await change({ templates: without(a.templates, asked) });
+    await change({ templates: { [asked]: null } });
     toast(`The template ${asked} is deleted`);
   };
   return html`<${Card} title="Templates" actions=${html`<${Action} role="alias" onClick=${() => onEdit({ name: '', query: '' })}>Add a template<//>`}>
@@ -94,9 +94,6 @@ function Templates({ a, change, onEdit }) {
     ${asked && html`<${Confirm} title=${`Delete the template ${asked}?`} action="Delete" onConfirm=${remove} onClose=${() => setAsked(null)}>
       <p>URLs with <code>?t=${asked}</code> are answered with 400 from then on. Look for pages that have them first.</p><//>`}<//>`;
 }
-
-// without is templates without one of them.
-export const without = (templates, name) => Object.fromEntries(Object.entries(templates).filter(([n]) => n !== name));
 
 // Common options have a control each; the others are typed.
 const controls = [
@@ -152,7 +149,7 @@ function Who({ a, query, picture, base }) {
       <a href=${link(['aliases', a.name, 'signing'], { picture, query })}>Make a signed URL</a></p>`;
   }
   return html`<div><p class="muted">Everybody may ask for this${width && `; without a signature the width is rounded up to ${width}`}:</p>
-    ${base && picture && html`<${Code} text=${`${base}/${a.name}/${picture.split('/').map(encodeURIComponent).join('/')}?${by}`} />`}</div>`;
+    ${base && picture && html`<${Code} text=${base + urlPath(a.name, picture, by)} />`}</div>`;
 }
 
 // Keep stores the options of the bench as a template.
@@ -161,7 +158,7 @@ function Keep({ a, draft, query, setDraft, change }) {
   const fields = [{ name: 'name', label: 'Name of the template', placeholder: 'thumb' }];
   const save = async () => {
     try {
-      await change({ templates: { ...a.templates, [draft.name]: query } });
+      await change({ templates: { [draft.name]: query } });
     } catch (err) { // the problems of the one template that this form knows
       err.errors = err.errors?.map((e) => (e.field.startsWith('templates') ? { ...e, field: 'name' } : e));
       throw err;
