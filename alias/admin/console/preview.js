@@ -32,17 +32,19 @@ function usePicture({ name, key, query, accept, turn, skip }) {
   return state;
 }
 
-// Preview shows the original and the result of query; a change of turn makes it ask again. onProblems gets the errors of the
-// options, [] if there are none; explain makes what stands below another error.
-export function Preview({ name, picture, query, accept, turn, onProblems, explain }) {
+// Preview shows the original and the result of query; a change of turn makes it ask again. onProblems
+// gets the errors of the options, [] if there are none; explain makes what stands in place of an
+// error; idle says why there is no result, instead of it.
+export function Preview({ name, picture, query, accept, turn, onProblems, explain, idle }) {
   const original = usePicture({ name, key: picture, query: '', accept: '*/*', turn });
-  const result = usePicture({ name, key: picture, query, accept, turn, skip: !query });
+  const result = usePicture({ name, key: picture, query, accept, turn, skip: !query || Boolean(idle) });
   const wrong = result.error?.errors?.length ? result.error.errors : [];
   useEffect(() => { if (!result.loading) onProblems(wrong); }, [result.error, result.loading]);
+  const same = result.error && result.error.code === original.error?.code; // not a matter of the options
   return html`<div class="preview" aria-live="polite">
-    <${Figure} title="Original" of=${original} alt=${`The original ${picture}`} />
-    ${query ? html`<${Figure} title="Result" of=${result} alt=${`The result of ${query}`} than=${original.answer} wrong=${wrong.length > 0} explain=${explain} />`
-      : html`<p class="muted">Options show what the server makes of the original.</p>`}</div>`;
+    <${Figure} title="Original" of=${original} alt=${`The original ${picture}`} explain=${explain} />
+    ${idle || !query ? html`<p class="muted">${idle || 'Type options to see what the server makes of the original.'}</p>`
+      : !same && html`<${Figure} title="Result" of=${result} alt=${`The result of ${query}`} than=${original.answer} wrong=${wrong.length > 0} explain=${explain} />`}</div>`;
 }
 
 function Figure({ title, of, alt, than, wrong, explain }) {

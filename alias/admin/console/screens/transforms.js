@@ -55,7 +55,7 @@ export default function Transforms({ params: { name } }) {
     <${Off} state=${server.data?.transforms} mode=${a.transforms} />
     <${Card} title="Who may ask for what"><${Rules} a=${a} change=${change} /><//>
     <${Templates} a=${a} change=${change} onEdit=${edit} />
-    <div ref=${bench}><${Bench} a=${a} draft=${draft} setDraft=${setDraft} change=${change} keys=${keys} onMade=${made} base=${server.data?.public_url} /></div>`}<//>`;
+    <div ref=${bench}><${Bench} a=${a} draft=${draft} setDraft=${setDraft} change=${change} keys=${keys} onMade=${made} server=${server.data} /></div>`}<//>`;
 }
 
 // Off says why no picture is transformed. state is undefined while it is not known.
@@ -112,11 +112,12 @@ const browsers = [
 const remembered = (name) => `ixmage-preview-${name}`;
 
 // Bench tries options on a picture, and keeps them as a template.
-function Bench({ a, draft, setDraft, change, keys, onMade, base }) {
+function Bench({ a, draft, setDraft, change, keys, onMade, server }) {
   const [picture, setPicture] = useState(sessionStorage.getItem(remembered(a.name)) || a.canary);
   const [accept, setAccept] = useState(browsers[0].value);
   const [problems, setProblems] = useState([]);
   const query = encode(draft.query);
+  const idle = a.transforms === 'off' ? 'Transforms of this alias are off.' : server?.transforms && !server.transforms.on ? 'This server transforms no pictures.' : '';
   const show = (key) => {
     setPicture(key);
     sessionStorage.setItem(remembered(a.name), key);
@@ -132,8 +133,8 @@ function Bench({ a, draft, setDraft, change, keys, onMade, base }) {
       <${Field} field=${{ name: 'accept', label: 'A browser that shows', type: 'select', options: browsers, hint: 'Decides the format if it is auto.' }} value=${accept} set=${setAccept} /></div>
     <div class="fields narrow">${controls.map((f) => html`<${Field} key=${f.name} field=${f} value=${option(draft.query, f.name)} set=${(v) => set(withOption(draft.query, f.name, v))} />`)}</div>
     <${Field} field=${{ name: 'query', label: 'Options', placeholder: 'w=240&h=240&fit=cover', wide: true, hint: 'As in the query of a URL. All of them are in docs/transforms.md.' }} value=${draft.query} problems=${problems} set=${set} />
-    <${Preview} turn=${`${a.revision} ${keys.data?.signing_keys.length}`} name=${a.name} picture=${picture} query=${query} accept=${accept} onProblems=${setProblems} explain=${explain} />
-    ${query && problems.length === 0 && html`<${Who} a=${a} query=${query} picture=${picture} base=${base} />`}
+    <${Preview} turn=${`${a.revision} ${keys.data?.signing_keys.length}`} name=${a.name} picture=${picture} query=${query} accept=${accept} onProblems=${setProblems} explain=${explain} idle=${idle} />
+    ${query && !idle && problems.length === 0 && html`<${Who} a=${a} query=${query} picture=${picture} base=${server?.public_url} />`}
     <${Keep} a=${a} draft=${draft} query=${query} setDraft=${setDraft} change=${change} />
   <//>`;
 }
@@ -143,7 +144,6 @@ function Who({ a, query, picture, base }) {
   const saved = Object.entries(a.templates).find(([, q]) => q === query)?.[0];
   const by = saved && unsigned(`t=${saved}`, a).free ? `t=${saved}` : query;
   const { free, width } = unsigned(by, a);
-  if (a.transforms === 'off') return null;
   if (!free) {
     return html`<p>Only a signed URL may ask for this${a.access === 'open' && a.transforms === 'templates' && ', or a template that is made of it'}.${' '}
       <a href=${link(['aliases', a.name, 'signing'], { picture, query })}>Make a signed URL</a></p>`;
