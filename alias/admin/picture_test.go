@@ -159,7 +159,10 @@ func TestPictureOptions(t *testing.T) {
 		t.Errorf("a wrong option: %+v", p)
 	}
 	answer = PublicAnswer{Status: 403, Code: "signature", Type: "application/problem+json"}
-	a.do("GET", at+"blur%3D3", "").want(404, "no-picture")
+	// The console looks for these words.
+	if d := a.do("GET", at+"blur%3D3", "").want(404, "no-picture").problem().Detail; !strings.Contains(d, "clients get 403 signature for /shop/x.png") {
+		t.Errorf("without a signature: %s", d)
+	}
 }
 
 // TestPictureSigned: the newest signing key signs options, and an original of an alias that answers

@@ -124,7 +124,7 @@ function Bench({ a, draft, setDraft, change, keys, onMade, server }) {
   };
   const set = (text) => setDraft({ ...draft, query: text });
   const explain = (error) => {
-    if (error.code !== 'no-picture' || keys.data?.signing_keys.length !== 0 || unsigned(query, a).free) return null;
+    if (!error.message.includes(' 403 signature ') || keys.data?.signing_keys.length !== 0) return null;
     return html`<div class="box warn"><p>${a.access === 'signed' ? 'Every request to this alias needs a signature' : 'These options need a signature'}, and the alias has no signing key.</p>
       <${MakeKey} name=${a.name} onMade=${onMade} /></div>`;
   };
