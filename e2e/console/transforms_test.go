@@ -73,6 +73,7 @@ func TestTransformRules(t *testing.T) {
 	p.click("link", "Transforms")
 	p.sees("This server transforms no pictures")
 	p.sees("--transform-worker")
+	p.sees("Who may ask for what")
 	if got := p.chips(); got != "20 40 60 120 250 330 500 960 1280 1920 3840" {
 		t.Errorf("the widths are %s", got)
 	}

@@ -336,14 +336,16 @@ export function Field({ field: f, value, problems = [], set }) {
   </div>`;
 }
 
+const digits = (text) => text.replace(/\D/g, '');
+
 // Numbers is a field of whole numbers in ascending order, each with a button that removes it.
 // The field's byDefault are those that a button brings back.
 function Numbers({ f, value, set, id, about, problems }) {
   const [typed, setTyped] = useState('');
   const box = useRef();
   const add = () => {
-    const n = Number(typed);
-    if (Number.isInteger(n) && n > 0) set([...new Set([...value, n])].sort((a, b) => a - b));
+    const n = Number(digits(box.current.value));
+    if (n > 0) set([...new Set([...value, n])].sort((a, b) => a - b));
     setTyped('');
     box.current.focus();
   };
@@ -355,7 +357,7 @@ function Numbers({ f, value, set, id, about, problems }) {
   return html`<div class="field wide"><label for=${id}>${f.label}</label>
     <ul class="chips" aria-label=${f.label}>${value.map((n) => html`<li key=${n} class="badge">${n}<button type="button" class="close" aria-label=${`Remove ${n}`} onClick=${() => remove(n)}>×</button></li>`)}</ul>
     <div class="actions"><input ref=${box} id=${id} class="short" inputmode="numeric" autocomplete="off" value=${typed} placeholder=${f.placeholder} aria-invalid=${wrong ? 'true' : undefined} aria-describedby=${about}
-        onInput=${(e) => setTyped(e.target.value.replace(/\D/g, ''))} onKeyDown=${(e) => { if (e.key === 'Enter' && typed) { e.preventDefault(); add(); } }} />
+        onInput=${(e) => setTyped(digits(e.target.value))} onKeyDown=${(e) => { if (e.key === 'Enter' && e.target.value) { e.preventDefault(); add(); } }} />
       <button type="button" class="button" disabled=${!typed} onClick=${add}>Add</button>
       ${f.byDefault && String(f.byDefault) !== String(value) && html`<button type="button" class="button" onClick=${() => set(f.byDefault)}>Restore the default</button>`}</div>
     ${f.hint && html`<p class="hint" id=${`${id}-hint`}>${f.hint}</p>`}
