@@ -357,7 +357,7 @@ function Numbers({ f, value, set, id, about, problems }) {
   return html`<div class="field wide"><label for=${id}>${f.label}</label>
     <ul class="chips" aria-label=${f.label}>${value.map((n) => html`<li key=${n} class="badge">${n}<button type="button" class="close" aria-label=${`Remove ${n}`} onClick=${() => remove(n)}>×</button></li>`)}</ul>
     <div class="actions"><input ref=${box} id=${id} class="short" inputmode="numeric" autocomplete="off" value=${typed} placeholder=${f.placeholder} aria-invalid=${wrong ? 'true' : undefined} aria-describedby=${about}
-        onInput=${(e) => setTyped(digits(e.target.value))} onKeyDown=${(e) => { if (e.key === 'Enter' && e.target.value) { e.preventDefault(); add(); } }} />
+        onInput=${(e) => setTyped(digits(e.target.value))} onKeyPress=${(e) => { if (e.key === 'Enter' && e.target.value) { e.preventDefault(); add(); } }} />
       <button type="button" class="button" disabled=${!typed} onClick=${add}>Add</button>
       ${f.byDefault && String(f.byDefault) !== String(value) && html`<button type="button" class="button" onClick=${() => set(f.byDefault)}>Restore the default</button>`}</div>
     ${f.hint && html`<p class="hint" id=${`${id}-hint`}>${f.hint}</p>`}
