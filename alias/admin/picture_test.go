@@ -205,7 +205,7 @@ func TestPictureSigned(t *testing.T) {
 	}
 	check("no key", "&query=w%3D1", "w=1", false)
 	for range 2 {
-		if _, err := registry.AddSigningKey(t.Context(), "shop"); err != nil {
+		if _, err := registry.AddSigningKey(t.Context(), "shop", "test"); err != nil {
 			t.Fatal(err)
 		}
 	}
