@@ -220,7 +220,7 @@ func TestSigning(t *testing.T) {
 	secret := eval[string](p, `document.querySelector('dialog[open] pre').textContent`)
 	p.axe(source, "the secret")
 	p.click("button", "I have copied it")
-	p.seesPicture("The result of w=100&gray=1", 100, 63)
+	p.seesPicture("The result of w=100&gray=1", 100, 62)
 	if len(secret) < 43 || strings.Contains(eval[string](p, "document.documentElement.outerHTML"), secret) {
 		t.Errorf("the page still has the secret of %d characters", len(secret))
 	}

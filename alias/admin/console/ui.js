@@ -37,9 +37,9 @@ export function Action({ role = 'read', kind = '', href, onClick, disabled, chil
     }
   };
   // aria-disabled and not disabled: the button can be focused, so the reason can be read.
-  return html`<button type="button" class="button ${kind}" ...${rest} title=${reason} disabled=${disabled && !refused}
+  return html`<button type="button" class="button ${kind}" ...${rest} aria-label=${rest['aria-label'] && refused ? `${rest['aria-label']} (${reason})` : rest['aria-label']} title=${reason} disabled=${disabled && !refused}
     aria-disabled=${refused || busy ? 'true' : undefined} aria-busy=${busy || undefined} onClick=${click}>${children}${
-      refused && html`<span class="visually-hidden"> (${reason})</span>`}</button>`;
+      refused && !rest['aria-label'] && html`<span class="visually-hidden"> (${reason})</span>`}</button>`;
 }
 
 // ---- Loading

@@ -34,7 +34,9 @@ export default function Transforms({ params: { name } }) {
   const bench = useRef();
   const change = async (body) => {
     try {
-      alias.set(await call('PATCH', path`/aliases/${name}`, { body, match: alias.data.etag }));
+      const answer = await call('PATCH', path`/aliases/${name}`, { body, match: alias.data.etag });
+      alias.set(answer);
+      return answer.data;
     } catch (err) {
       if (err.status === 412) alias.reload();
       throw err;
@@ -158,7 +160,8 @@ function Keep({ a, draft, query, setDraft, change }) {
   const fields = [{ name: 'name', label: 'Name of the template', placeholder: 'thumb' }];
   const save = async () => {
     try {
-      await change({ templates: { [draft.name]: query } });
+      const { templates } = await change({ templates: { [draft.name]: query } });
+      setDraft({ ...draft, query: templates[draft.name] }); // as it is stored
     } catch (err) { // the problems of the one template that this form knows
       err.errors = err.errors?.map((e) => (e.field.startsWith('templates') ? { ...e, field: 'name' } : e));
       throw err;
