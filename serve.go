@@ -127,7 +127,7 @@ func (s *serveCmd) serveRegistry(ctx context.Context, lines *logging.Log, end *s
 	}
 	defer end.finish("sessions", end.cut, own.sessions.Close)
 	defer end.finish("S3 client", end.cut, own.s3.Close)
-	transforms := s.openTransforms(ctx, log, transformRecorder{m, registry})
+	transforms, transformState := s.openTransforms(ctx, log, transformRecorder{m, registry})
 	if transforms != nil {
 		defer end.finish("transforms", end.cut, transforms.Close)
 	}
@@ -151,7 +151,7 @@ func (s *serveCmd) serveRegistry(ctx context.Context, lines *logging.Log, end *s
 		Metrics: m.Handler(), Ready: ready, Hosts: s.AdminHost, Log: log, KeyUses: public,
 		Purger: purge, Explainer: public, Explanation: proxy.Explanation{},
 		CacheReader: cacheReader{registry, memory, m}, Backups: backups{store.copier, s.Data, keys},
-		Doctor: s.doctor(registry, own, keys, store.node), Nodes: store.nodes(),
+		Doctor: s.doctor(registry, own, keys, store.node), Nodes: store.nodes(), Transforms: transformState,
 	})
 	if err != nil {
 		return err
@@ -564,7 +564,7 @@ func (s *serveCmd) listen(ctx context.Context, public publicServer, cfg admin.Co
 	if s.MetricsListen != "" {
 		ops := admin.NewOps(admin.OpsConfig{
 			Hosts: s.AdminHost, Metrics: cfg.Metrics, Ready: cfg.Ready, Log: cfg.Log,
-			Nodes: cfg.Nodes, StartedAt: cfg.About.StartedAt,
+			Nodes: cfg.Nodes, Transforms: cfg.Transforms, StartedAt: cfg.About.StartedAt,
 		})
 		cfg.Metrics = nil
 		ln, err := net.Listen("tcp", s.MetricsListen)

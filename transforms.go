@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ixmage/alias"
+	"ixmage/alias/admin"
 	"ixmage/metrics"
 	"ixmage/proxy"
 	"ixmage/proxy/transform"
@@ -40,11 +41,14 @@ func (s *serveCmd) checkTransforms(errs *configErrors) {
 func (s *serveCmd) transformWorkers() int { return cmp.Or(s.TransformWorkers, runtime.GOMAXPROCS(0)) }
 
 // openTransforms starts the workers. Without --transform-worker there are none; neither are there if
-// no worker stands, and the log says why: pictures are served as they are stored.
-func (s *serveCmd) openTransforms(ctx context.Context, log *slog.Logger, rec transform.Recorder) *transform.Pool {
+// no worker stands, and the log says why: pictures are served as they are stored. The function tells
+// operators which it is.
+func (s *serveCmd) openTransforms(
+	ctx context.Context, log *slog.Logger, rec transform.Recorder,
+) (*transform.Pool, func() admin.Transforms) {
 	if s.TransformWorker == "" {
 		log.Info("transforms off", "reason", "--transform-worker is not set")
-		return nil
+		return nil, func() admin.Transforms { return admin.Transforms{} }
 	}
 	workers := s.transformWorkers()
 	pool, err := transform.Start(ctx, transform.Config{
@@ -54,10 +58,14 @@ func (s *serveCmd) openTransforms(ctx context.Context, log *slog.Logger, rec tra
 	})
 	if err != nil {
 		log.Error("transforms off", "reason", err)
-		return nil
+		return nil, func() admin.Transforms { return admin.Transforms{Configured: true, Err: err} }
 	}
 	log.Info("transforms on", "workers", workers, "libvips", pool.Version())
-	return pool
+	return pool, func() admin.Transforms {
+		return admin.Transforms{
+			Configured: true, Err: pool.Err(), Workers: workers, Library: pool.Version(), Landlock: pool.Landlock(),
+		}
+	}
 }
 
 // share is a percentage of the time of all workers; 100 is no limit.
