@@ -156,6 +156,8 @@ func TestTemplates(t *testing.T) {
 	if resp, body := get(t, s.public+"/shop/noon.jpg?t=thumb"); resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "image/jpeg" {
 		t.Errorf("the template: %s %.100s", resp.Status, body)
 	}
+	p.fill("Picture", "morning.png") // a small one, for the size of the picture of the docs
+	p.seesPicture("The original morning.png", 320, 200)
 	p.settled()
 	p.screenshot("transforms")
 

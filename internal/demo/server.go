@@ -219,10 +219,12 @@ func (s *server) verify(ctx context.Context, name string) (verification, error) 
 
 // call posts to the admin API and waits for the end of the operation.
 func (s *server) call(ctx context.Context, path string, fields map[string]any, answer any) error {
-	return s.send(ctx, http.MethodPost, path, fields, answer)
+	return s.send(ctx, "POST "+path, fields, answer)
 }
 
-func (s *server) send(ctx context.Context, method, path string, fields map[string]any, answer any) error {
+// send makes a call of the admin API: METHOD PATH.
+func (s *server) send(ctx context.Context, call string, fields map[string]any, answer any) error {
+	method, path, _ := strings.Cut(call, " ")
 	var body io.Reader = http.NoBody
 	if fields != nil {
 		text, err := json.Marshal(fields)

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"net/url"
 	"slices"
 )
@@ -24,7 +23,7 @@ func (d *demo) transform(ctx context.Context) error {
 		return nil
 	}
 	const alias = "/api/v1/aliases/shop"
-	if err := d.server.send(ctx, http.MethodPatch, alias, map[string]any{"templates": templates}, nil); err != nil {
+	if err := d.server.send(ctx, "PATCH "+alias, map[string]any{"templates": templates}, nil); err != nil {
 		return fmt.Errorf("set the templates of alias shop: %w", err)
 	}
 	if err := d.server.call(ctx, alias+"/signing-keys", nil, nil); err != nil {
@@ -65,7 +64,8 @@ func (d *demo) decodable(types ...string) (object, bool) {
 
 func (d *demo) showVariants() {
 	if d.worker == "" {
-		fmt.Fprint(d.out, "\ntransforms are off: there is no bin/ixmage-worker; make worker builds it, or says what it needs\n")
+		fmt.Fprint(d.out, "\ntransforms are off: there is no bin/ixmage-worker; "+
+			"make worker builds it, or says what it needs\n")
 		return
 	}
 	for i, v := range d.variants {
