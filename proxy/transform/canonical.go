@@ -87,9 +87,6 @@ func (o Options) scaled() Options {
 	dpr := float64(o.values[optDPR]) / 100
 	w, h := float64(o.values[optWidth]), float64(o.values[optHeight])
 	o = o.without(optDPR)
-	if dpr <= 1 || w+h == 0 {
-		return o
-	}
 	dpr = min(dpr, MaxSide/max(w, h))
 	if o.box() {
 		dpr = min(dpr, math.Sqrt(maxResult/(w*h)))
