@@ -20,7 +20,6 @@ type answer struct {
 	width, height, frames int
 	source                SourceInfo
 	decode, encode        time.Duration
-	resident              int64 // bytes
 }
 
 // answerError is what cannot be true in an answer. It has no bytes of the worker's.
@@ -45,7 +44,6 @@ func parseAnswer(b []byte) (a answer, err error) {
 		return a, untrue("status %d has a body of %d bytes", a.status, length)
 	}
 	a.decode, a.encode = time.Duration(at(11))*time.Microsecond, time.Duration(at(12))*time.Microsecond
-	a.resident = int64(at(14)) << 10
 	if a.status != 0 { // the numbers of a refused picture may be any
 		return a, nil
 	}

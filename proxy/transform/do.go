@@ -4,11 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"time"
-
-	"ixmage/internal/panics"
 )
 
 // Do transforms a picture. It waits for a worker; if ctx ends, the worker of the job is killed.
@@ -53,7 +49,9 @@ func (p *Pool) work(ctx context.Context, w *worker, j *Job, report *Report) (*Re
 		p.release(w, "", 0)
 		return nil, ErrRemembered
 	}
-	a, body, err := w.run(ctx, j, p.cfg.Timeout, p.cfg.Log)
+	send := &sender{log: p.cfg.Log, done: make(chan struct{})}
+	defer func() { <-send.done }() // after w has been released: a source may not end for some time
+	a, body, err := w.run(ctx, j, p.cfg.Timeout, send)
 	ended := time.Now()
 	wall := max(1, ended.Sub(began))
 	if Killed(err) && !errors.Is(err, errUntouched) {
@@ -67,7 +65,7 @@ func (p *Pool) work(ctx context.Context, w *worker, j *Job, report *Report) (*Re
 	switch {
 	case a.status == statusInternal:
 		reason = EndInternal
-	case p.cfg.Memory > 0 && a.resident > p.cfg.Memory/residentShare:
+	case p.cfg.tune.resident > 0 && w.resident() > p.cfg.tune.resident:
 		reason = EndMemory
 	}
 	p.release(w, reason, wall)
@@ -133,35 +131,36 @@ func outcomeOf(err error) string {
 	}
 }
 
-// run does a job. The worker has ended if the error is neither a refusal nor ErrInternal.
-func (w *worker) run(ctx context.Context, j *Job, timeout time.Duration, log *slog.Logger) (answer, []byte, error) {
+// run does a job. The worker has ended if the error is neither a refusal nor ErrInternal. The
+// caller must wait for the sender, which may read the job's pictures for longer.
+func (w *worker) run(ctx context.Context, j *Job, timeout time.Duration, send *sender) (answer, []byte, error) {
 	if w.unread() > 0 { // bytes beyond its last answer
+		close(send.done)
 		w.end(EndAnswer)
 		return answer{}, nil, errUntouched
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, ErrTimeout)
 	defer cancel()
+	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
-		if context.Cause(ctx) == ErrTimeout { //nolint:errorlint // the cause is this value
-			w.end(EndDeadline)
-			return
-		}
-		w.end(EndAbandoned)
-	})
-	defer stop()
-	// The pictures are sent while the answer may already come: neither side waits for the
-	// other with a full pipe. A send under way ends when the worker has ended.
-	sent := make(chan error, 1)
-	go func() {
-		err := panics.Catch(log, "read a picture for a transform", func() error { return w.send(j) })
-		if panicked := (*panics.Error)(nil); errors.As(err, &panicked) {
-			err = fmt.Errorf("%w: %w", ErrSource, err)
-		}
-		if errors.Is(err, ErrSource) { // the worker waits for the rest, and cannot be told
+		defer close(stopped)
+		switch {
+		case !errors.Is(context.Cause(ctx), ErrTimeout):
+			w.end(EndAbandoned)
+		case send.reading.Load(): // the worker waits for a source that is slow
 			w.end(EndSource)
+		default:
+			w.end(EndDeadline)
 		}
-		sent <- err
+	})
+	defer func() {
+		if !stop() { // it must not end the worker when that has its next job
+			<-stopped
+		}
 	}()
+	// The pictures are sent while the answer may already come: neither side waits for the
+	// other with a full pipe.
+	go send.run(w, j)
 	a, body, err := readAnswer(w.stdout, j)
 	var lie *answerError
 	switch {
@@ -170,7 +169,7 @@ func (w *worker) run(ctx context.Context, j *Job, timeout time.Duration, log *sl
 	case err != nil:
 		w.end(EndCrash)
 	}
-	if failed := <-sent; err == nil || errors.Is(failed, ErrSource) || errors.Is(failed, errUntouched) {
+	if failed := send.wait(w); err == nil || errors.Is(failed, ErrSource) || errors.Is(failed, errUntouched) {
 		err = failed
 	}
 	if err != nil {
@@ -202,6 +201,9 @@ func (w *worker) endError(ctx context.Context, err error) error {
 	case EndAnswer:
 		return fmt.Errorf("%w: %w", ErrAnswer, err)
 	case EndSource:
+		if !errors.Is(err, ErrSource) {
+			return fmt.Errorf("%w: it was not complete at the deadline", ErrSource)
+		}
 		return err
 	case EndClose:
 		return fmt.Errorf("%w: the server is shutting down", ErrOff)
@@ -211,42 +213,4 @@ func (w *worker) endError(ctx context.Context, err error) error {
 		}
 		return ErrCrashed
 	}
-}
-
-// send writes the frame of a job and its pictures.
-func (w *worker) send(j *Job) error {
-	if _, err := w.stdin.Write(appendRequest(make([]byte, 0, requestLen), j)); err != nil {
-		return errUntouched // it had died before
-	}
-	if err := w.sendBlob(&j.Source); err != nil || j.Mark == nil {
-		return err
-	}
-	return w.sendBlob(j.Mark)
-}
-
-func (w *worker) sendBlob(b *Blob) error {
-	r := &blobReader{r: io.LimitReader(b.Reader, b.Size)}
-	n, err := io.Copy(w.stdin, r)
-	switch {
-	case r.err != nil:
-		return fmt.Errorf("%w: %w", ErrSource, r.err)
-	case err == nil && n < b.Size:
-		return fmt.Errorf("%w: it ended after %d of %d bytes", ErrSource, n, b.Size)
-	default:
-		return err
-	}
-}
-
-// blobReader tells errors of reading from those of writing.
-type blobReader struct {
-	r   io.Reader
-	err error
-}
-
-func (r *blobReader) Read(b []byte) (int, error) {
-	n, err := r.r.Read(b)
-	if err != nil && !errors.Is(err, io.EOF) {
-		r.err = err
-	}
-	return n, err
 }

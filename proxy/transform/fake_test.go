@@ -95,6 +95,7 @@ type fake struct {
 	output Format
 	w, h   uint32
 	rest   int64 // of the source
+	kept   []byte
 }
 
 // answerFrame returns the numbers of an answer.
@@ -168,8 +169,8 @@ func (f *fake) job() bool {
 	case "picture": // of another type, or as asked
 		body = fakePicture(Format(number))
 		good[2] = uint32(len(body))
-	case "resident":
-		good[14] = uint32(number)
+	case "resident": // MiB
+		f.kept = bytes.Repeat([]byte{1}, number<<20)
 	case "hang":
 		f.read()
 		pause()

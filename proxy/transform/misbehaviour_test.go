@@ -33,7 +33,6 @@ func TestMisbehaviour(t *testing.T) {
 		{words: "ok -", ended: "map[]"},
 		{words: "early -", size: big, ended: "map[]"}, // the answer comes before the source is read
 		{words: "noise -", ended: "map[]"},
-		{words: "resident 1048576", ended: "map[]"}, // no limit here; TestReplaced has one
 		{words: "status 1", want: &RefusedError{Why: TooLarge}, ended: "map[]"},
 		{words: "status 2", want: &RefusedError{Why: Broken}, ended: "map[]"},
 		{words: "status 3", want: &RefusedError{Why: Unsupported}, ended: "map[]"},
@@ -154,6 +153,34 @@ func TestSource(t *testing.T) {
 				t.Errorf("the next job: %v", err)
 			}
 		})
+	}
+}
+
+// TestSlowSource: a source that is not there at the deadline is no killer, and takes a worker's
+// place no longer. Do returns when the source is not read any more.
+func TestSlowSource(t *testing.T) {
+	t.Parallel()
+	cfg, e := fakeConfig(t, "ok")
+	cfg.Timeout = 50 * time.Millisecond
+	p := startFakes(t, cfg)
+	j, g := gated(command(1, "ok -", 1000))
+	errs := make(chan error, 1)
+	go func() {
+		_, err := p.Do(t.Context(), j)
+		errs <- err
+	}()
+	<-g.begun
+	e.until(func() bool { return p.Stats().Busy == 0 && e.ended() == "map[source:1]" })
+	select {
+	case err := <-errs:
+		t.Fatalf("Do returned %v while the source was being read", err)
+	default:
+	}
+	close(g.open)
+	err := <-errs
+	wantError(t, err, ErrSource)
+	if Killed(err) || !strings.Contains(err.Error(), "not complete at the deadline") {
+		t.Error(err)
 	}
 }
 

@@ -33,6 +33,7 @@ type Config struct {
 type tune struct {
 	args               []string // of a worker
 	jobs               int      // after which a worker is replaced
+	resident           int64    // bytes of memory of a worker that is replaced; 0: no limit
 	start, retry, turn time.Duration
 	changed            func() // called with the pool's lock held
 }
@@ -125,6 +126,7 @@ func (c *Config) setDefaults() {
 		c.Recorder = noRecorder{}
 	}
 	c.tune.jobs = cmp.Or(c.tune.jobs, workerJobs)
+	c.tune.resident = cmp.Or(c.tune.resident, max(0, c.Memory/residentShare))
 	c.tune.start = cmp.Or(c.tune.start, startTimeout)
 	c.tune.retry = cmp.Or(c.tune.retry, retryStart)
 	c.tune.turn = cmp.Or(c.tune.turn, turnTime)

@@ -1,9 +1,13 @@
 package transform
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"math"
+	"os"
 	"os/exec"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -43,6 +47,19 @@ func waitUnreaped(pid int) {
 
 // killGroup kills a process that has not been waited for, and all of its group.
 func killGroup(pid int) { _ = unix.Kill(-pid, unix.SIGKILL) }
+
+// resident returns how much memory the worker has, in bytes, or 0 if the kernel does not tell. The
+// worker's own figure (ru_maxrss) is no use: it begins with the memory of the process that
+// started it, which is the server with its cache.
+func (w *worker) resident() int64 {
+	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", w.cmd.Process.Pid))
+	fields := bytes.Fields(statm)
+	if err != nil || len(fields) < 2 {
+		return 0
+	}
+	pages, _ := strconv.ParseInt(string(fields[1]), 10, 64)
+	return pages * int64(os.Getpagesize())
+}
 
 // unread returns how many bytes wait in a pipe.
 func (w *worker) unread() (n int) {

@@ -16,3 +16,4 @@ func limit(_ int, _ int64) error        { return supported }
 func waitUnreaped(_ int)                {}
 func killGroup(_ int)                   {}
 func (w *worker) unread() int           { return 0 }
+func (w *worker) resident() int64       { return 0 }

@@ -174,6 +174,10 @@ func TestFair(t *testing.T) {
 	}
 }
 
+type readFunc func(b []byte) (int, error)
+
+func (f readFunc) Read(b []byte) (int, error) { return f(b) }
+
 // TestTurn: a worker goes on with its owner until its turn is over, and then others come first.
 func TestTurn(t *testing.T) {
 	t.Parallel()
@@ -191,21 +195,28 @@ func TestTurn(t *testing.T) {
 			cfg.tune.turn = tc.turn
 			p := startFakes(t, cfg)
 			p.queue.max = 9
-			done := make(chan string)
+			done, begun := make(chan string), make(chan string, 4)
 			first, g := gated(command(1, "ok -", 0))
 			run(t.Context(), p, done, "a0", first)
 			<-g.begun
+			begun <- "a0"
 			for i, name := range []string{"b1", "a1", "a2"} {
-				run(t.Context(), p, done, name, command(int64(name[0]-'a'+1), "ok -", 0))
+				j := command(int64(name[0]-'a'+1), "ok -", 0)
+				note := sync.OnceFunc(func() { begun <- name })
+				read := j.Source.Reader
+				j.Source.Reader = readFunc(func(b []byte) (int, error) {
+					note()
+					return read.Read(b)
+				})
+				run(t.Context(), p, done, name, j)
 				e.until(func() bool { return p.Stats().Queued == i+1 })
 			}
 			e.until(func() bool { return p.Stats().Spares == 1 })
 			close(g.open)
 			var order []string
 			for range 4 {
-				order = append(order, <-done)
-				// Without a spare, an owner whose turn is over goes on.
-				e.until(func() bool { return p.Stats().Spares == 1 || p.Stats().Busy == 1 })
+				<-done
+				order = append(order, <-begun)
 			}
 			if got := strings.Join(order, " "); got != tc.want {
 				t.Errorf("order %q, want %q", got, tc.want)
@@ -273,20 +284,19 @@ func TestReplaced(t *testing.T) {
 		t.Errorf("9 jobs in these processes: %v; want 3 in each", pids)
 	}
 	e.until(func() bool { return e.ended() == "map[jobs:3]" })
-	p.cfg.Memory = 1 << 40 // of which the limit of new processes is no concern here
-	if raceEnabled {
-		p.cfg.Memory = 1 << 46
+
+	cfg, e = fakeConfig(t, "ok")
+	cfg.tune.resident = 256 << 20
+	p = startFakes(t, cfg)
+	for _, words := range []string{"resident 1", "resident 300", "ok -"} {
+		if _, err := p.Do(t.Context(), command(1, words, 0)); err != nil {
+			t.Fatal(err)
+		}
+		if words == "resident 1" && e.ended() != "map[]" {
+			t.Errorf("a small worker ended: %s", e.ended())
+		}
 	}
-	if _, err := p.Do(t.Context(), command(1, fmt.Sprintf("resident %d", p.cfg.Memory>>11), 0)); err != nil {
-		t.Fatal(err)
-	}
-	if got := e.ended(); got != "map[jobs:3]" {
-		t.Errorf("a worker of half its memory ended: %s", got)
-	}
-	if _, err := p.Do(t.Context(), command(1, fmt.Sprintf("resident %d", p.cfg.Memory>>11+1), 0)); err != nil {
-		t.Fatal(err)
-	}
-	e.until(func() bool { return e.ended() == "map[jobs:3 memory:1]" })
+	e.until(func() bool { return e.ended() == "map[memory:1]" })
 }
 
 // TestKillerInQueue: a job that waits while its picture kills a worker is not tried.
