@@ -65,14 +65,16 @@ func (a *Alias) normalTransforms() {
 	}
 }
 
-// canonicalTemplates brings each template that can be read into the form that is stored. The
-// caller owns the map.
-func (a *Alias) canonicalTemplates(p Policy) {
-	for name, query := range a.Templates {
+// CanonicalTemplates returns templates with those that can be read in the form that is stored. It
+// does not change the map.
+func (p Policy) CanonicalTemplates(templates map[string]string) map[string]string {
+	templates = maps.Clone(templates)
+	for name, query := range templates {
 		if canonical, detail := p.template(query); detail == "" {
-			a.Templates[name] = canonical
+			templates[name] = canonical
 		}
 	}
+	return templates
 }
 
 // template returns the canonical form of a template, or what is wrong with it.

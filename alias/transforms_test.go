@@ -91,7 +91,7 @@ func TestCheckTemplate(t *testing.T) {
 	given := maps.Clone(a.Templates)
 	before := a.Templates
 	a.Normalize()
-	a.canonicalTemplates(p)
+	a.Templates = p.CanonicalTemplates(a.Templates)
 	if a.Templates["thumb"] != "w=1" || a.Templates["bad"] != "bad" || !maps.Equal(before, given) {
 		t.Errorf("got %q, and %q was changed", a.Templates, before)
 	}

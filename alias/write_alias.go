@@ -83,7 +83,7 @@ func (c CredentialRef) Validate() error { return invalid(c.ownProblems()) }
 func (r *Registry) CreateAlias(ctx context.Context, a *Alias, use CredentialRef) (*Alias, error) {
 	next := *a
 	next.Normalize()
-	next.canonicalTemplates(r.policy)
+	next.Templates = r.policy.CanonicalTemplates(next.Templates)
 	next.ID, next.Epoch, next.Revision, next.SigningKeys = NewID(), 1, 1, nil
 	next.CreatedAt = now()
 	next.UpdatedAt = next.CreatedAt
@@ -184,7 +184,7 @@ func (r *Registry) edit(tx Tx, cur *Alias, change func(*Alias, *CredentialRef) e
 		return nil, nil, err
 	}
 	next.Normalize()
-	next.canonicalTemplates(r.policy)
+	next.Templates = r.policy.CanonicalTemplates(next.Templates)
 	next.SigningKeys = cur.SigningKeys
 	next.ID, next.Name, next.CredentialID, next.Credential = cur.ID, cur.Name, cur.CredentialID, cur.Credential
 	next.Revision, next.CreatedAt, next.UpdatedAt = cur.Revision, cur.CreatedAt, cur.UpdatedAt

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"path/filepath"
@@ -10,20 +9,6 @@ import (
 
 	"ixmage/internal/awstest/s3"
 )
-
-// keyOnce is a new signing key, as the API shows it once.
-type keyOnce struct{ KID, Secret string }
-
-// makeSigningKey makes a signing key for an alias.
-func (s *server) makeSigningKey(name string) keyOnce {
-	s.t.Helper()
-	var k keyOnce
-	s.answer(http.StatusCreated, s.api(http.MethodPost, "/api/v1/aliases/"+name+"/signing-keys", nil), &k)
-	if raw, err := base64.RawURLEncoding.DecodeString(k.Secret); err != nil || len(raw) != 32 {
-		s.t.Fatalf("the secret of the key %s has %d bytes, %v", k.KID, len(raw), err)
-	}
-	return k
-}
 
 // answer decodes an answer, which must have a status.
 func (s *server) answer(status int, r *response, v any) {
@@ -102,7 +87,7 @@ func TestSigningKeysStay(t *testing.T) {
 	r := s.api(http.MethodPost, "/api/v1/aliases/shop/sign", `{"path":"/shop/a.png"}`)
 	wantProblem(t, r, http.StatusConflict, "no-signing-key")
 
-	first, second := s.makeSigningKey("shop"), s.makeSigningKey("shop")
+	first, second := s.newSigningKey("shop"), s.newSigningKey("shop")
 	url := s.signedBy("shop", "/shop/a.png?v=2", second.KID)
 	wantPicture(t, s.get(url), body)
 	restart := func(args ...string) {
@@ -124,9 +109,7 @@ func TestSigningKeysStay(t *testing.T) {
 	wantPicture(t, s.get(url), body)
 	s.signedBy("shop", "/shop/a.png", second.KID)
 
-	if r := s.api(http.MethodDelete, "/api/v1/aliases/shop/signing-keys/"+second.KID, nil); r.StatusCode != http.StatusNoContent {
-		t.Fatalf("delete: %s: %s", r.Status, r.body)
-	}
+	s.deleteSigningKey("shop", second.KID)
 	wantProblem(t, s.get(url), http.StatusForbidden, "signature")
 	wantPicture(t, s.get(s.signedBy("shop", "/shop/a.png", first.KID)), body)
 }
@@ -145,7 +128,7 @@ func TestSigningKeysOfFleet(t *testing.T) {
 	if r := one.api(http.MethodPatch, "/api/v1/aliases/shop", patch); r.StatusCode != http.StatusOK {
 		t.Fatalf("patch: %s: %s", r.Status, r.body)
 	}
-	key := one.makeSigningKey("shop")
+	key := one.newSigningKey("shop")
 	f.caughtUp(other)
 	url := other.signedBy("shop", "/shop/a.png", key.KID)
 	wantPicture(t, other.get(url), body)
@@ -159,9 +142,7 @@ func TestSigningKeysOfFleet(t *testing.T) {
 	wantPicture(t, other.get(url), body)
 	other.heal()
 	f.caughtUp(other)
-	if r := other.api(http.MethodDelete, "/api/v1/aliases/shop/signing-keys/"+key.KID, nil); r.StatusCode != http.StatusNoContent {
-		t.Fatalf("delete: %s: %s", r.Status, r.body)
-	}
+	other.deleteSigningKey("shop", key.KID)
 	f.caughtUp(one)
 	wantProblem(t, one.get(url), http.StatusForbidden, "signature")
 }

@@ -192,7 +192,7 @@ func (l *leakEnv) registers() {
 func (l *leakEnv) signs() {
 	const shop = "/api/v1/aliases/shop"
 	for _, what := range []string{"a deleted signing key", "a signing key"} {
-		k := l.makeSigningKey("shop")
+		k := l.newSigningKey("shop")
 		raw, _ := base64.RawURLEncoding.DecodeString(k.Secret)
 		l.secrets[what], l.secrets[what+", its bytes"] = k.Secret, string(raw)
 		if strings.HasPrefix(what, "a deleted") {

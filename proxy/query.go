@@ -143,7 +143,7 @@ func wanted(a *alias.Alias, query []byte, free bool) (transform.Options, error) 
 	}
 	switch {
 	case free || o.IsZero() && t.IsZero():
-	case a.Transforms != alias.TransformsTemplates, o.Free():
+	case a.Transforms != alias.TransformsTemplates, o.Free(), !o.IsZero() && len(a.Widths) == 0: // it has a width
 		return o, &unsignedError{errSigned}
 	default:
 		o, err = o.Snap(a.Widths)

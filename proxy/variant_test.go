@@ -266,6 +266,19 @@ func TestVariantTerms(t *testing.T) {
 	}
 }
 
+// TestVariantWithoutWidths: without a ladder, every width needs a signature, and templates do not.
+func TestVariantWithoutWidths(t *testing.T) {
+	t.Parallel()
+	e := newVariantEnv(t, func(a *alias.Alias) { a.Widths = nil })
+	for query, status := range map[string]int{
+		"": 200, "w=100": 403, "t=thumb": 200, "t=thumb&w=100": 403, e.sign("/shop/a.jpg", "w=100", time.Time{}): 200,
+	} {
+		if got := e.get("/shop/a.jpg?" + query); got.status != status {
+			t.Errorf("%s: got %d %.200q, want %d", query, got.status, got.body, status)
+		}
+	}
+}
+
 // TestVariantWithoutWorker: without workers a query changes nothing, but a locked alias stays locked.
 func TestVariantWithoutWorker(t *testing.T) {
 	t.Parallel()

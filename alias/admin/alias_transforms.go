@@ -89,6 +89,20 @@ func (in *aliasInput) templates(path string, raw json.RawMessage, null onNull) [
 	return problems
 }
 
+// templatesInto reads the templates of an alias to be made.
+func templatesInto(dst *map[string]string) reader {
+	in, a := new(aliasInput), new(alias.Alias)
+	r := in.templatesField(nullIsWrong).read
+	decode := r.decode
+	r.decode = func(path string, raw json.RawMessage) []alias.Problem {
+		problems := decode(path, raw)
+		in.apply(a)
+		*dst = a.Templates
+		return problems
+	}
+	return r
+}
+
 // templateOf reads one template, in either form.
 func templateOf(path string, raw json.RawMessage) (string, []alias.Problem) {
 	switch is := typeOf(raw); is {

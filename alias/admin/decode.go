@@ -349,13 +349,21 @@ func orNull(r reader) reader {
 // presetOf returns a value as the API shows it; nil for one that it does not show.
 func presetOf(v any) any {
 	switch v := v.(type) {
-	case string, bool, int, int64, alias.Name, alias.PolicyMode, alias.Transforms, alias.Access:
+	case alias.Transforms, alias.Access:
+		if reflect.ValueOf(v).IsZero() { // that of an alias
+			return nil
+		}
+		return v
+	case string, bool, int, int64, alias.Name, alias.PolicyMode:
 		return v
 	case time.Duration:
 		return v.String()
 	case alias.Size:
 		return sizeOrNone(v)
 	case []int:
+		if v == nil { // those of an alias
+			return nil
+		}
 		return append([]int{}, v...)
 	case []string:
 		return append([]string{}, v...)

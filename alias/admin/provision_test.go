@@ -22,7 +22,8 @@ const provisionBody = `{"alias":"shop","bucket":"acme-media","region":"eu-west-1
 const allOfIt = `{"alias":"shop","bucket":"acme-media","bucket_owner":"012345678901","prefix":"website-images","region":"eu-west-1",` +
 	`"endpoint":"https://S3.example.com/","path_style":true,"policy":"managed","credential":"media","user_name":"u",` +
 	`"tags":{"team":"web","":"x"},"kms_key_arn":"arn:aws:kms:eu-west-1:1:key/k",` +
-	`"probe":{"inside":"website-images/a.jpg","outside":"private/b.jpg"},"rotate_every":"720h","adopt":"by-hand","retire":true,"account":"prod"}`
+	`"probe":{"inside":"website-images/a.jpg","outside":"private/b.jpg"},"rotate_every":"720h","adopt":"by-hand","retire":true,"account":"prod",` +
+	`"transforms":"open","access":"signed","widths":[],"templates":{"thumb":{"w":240,"h":240}}}`
 
 var allOfItRead = policy.Request{
 	Alias: "shop", Location: alias.Location{
@@ -32,6 +33,7 @@ var allOfItRead = policy.Request{
 	Policy: alias.PolicyManaged, Credential: "media", UserName: "u", Tags: map[string]string{"team": "web", "": "x"},
 	KMSKeyARN: "arn:aws:kms:eu-west-1:1:key/k", Inside: "website-images/a.jpg", Outside: "private/b.jpg", RotateEvery: 720 * time.Hour,
 	Adopt: "by-hand", Retire: true, Account: "prod",
+	Transforms: alias.TransformsOpen, Access: alias.AccessSigned, Widths: []int{}, Templates: map[string]string{"thumb": "w=240&h=240"},
 }
 
 func TestProvision(t *testing.T) {

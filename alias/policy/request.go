@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -38,6 +39,12 @@ type Request struct {
 	// Account names the AWS account of the user: the name or the id of an entry of --accounts,
 	// or empty for that of the server. A stored request has the id.
 	Account string `json:"account,omitempty"`
+	// These are of the alias; zero values mean its defaults, which a list of no widths is not. They
+	// are left out of the JSON like Adopt.
+	Transforms alias.Transforms  `json:"transforms,omitempty"`
+	Access     alias.Access      `json:"access,omitempty"`
+	Widths     []int             `json:"widths,omitzero"`
+	Templates  map[string]string `json:"templates,omitempty"`
 }
 
 // Limits of a request. IAM allows 50 tags on a user, five of which are ours.
@@ -62,6 +69,9 @@ func Normalize(req *Request) {
 	if len(req.Tags) == 0 {
 		req.Tags = nil
 	}
+	if len(req.Templates) == 0 {
+		req.Templates = nil
+	}
 }
 
 // NewAlias makes the alias of a request, in the state provisioning. Its canary is the
@@ -69,6 +79,10 @@ func Normalize(req *Request) {
 func NewAlias(req *Request) *alias.Alias {
 	a := alias.New()
 	a.Name, a.Location, a.State = req.Alias, req.Location, alias.StateProvisioning
+	a.Transforms, a.Access = cmp.Or(req.Transforms, a.Transforms), cmp.Or(req.Access, a.Access)
+	if a.Templates = req.Templates; req.Widths != nil {
+		a.Widths = req.Widths
+	}
 	if req.Inside != "" && insideProblem(req.Inside, req.Prefix) == "" {
 		a.Canary = strings.TrimPrefix(req.Inside, req.Prefix)
 	}
@@ -82,6 +96,7 @@ func NewAlias(req *Request) *alias.Alias {
 // request.
 func Prepare(req *Request, installation alias.Policy) error {
 	Normalize(req)
+	req.Templates = installation.CanonicalTemplates(req.Templates)
 	var problems []alias.Problem
 	if v, ok := errors.AsType[*alias.ValidationError](NewAlias(req).Validate(installation)); ok {
 		for _, problem := range v.Problems {

@@ -392,3 +392,39 @@ func TestProbeValidate(t *testing.T) {
 		}
 	}
 }
+
+// TestNewAliasTransforms: a request says what its alias allows; what it does not say has the default
+// of an alias. A stored request of before has none of it in its JSON.
+func TestNewAliasTransforms(t *testing.T) {
+	t.Parallel()
+	req := request()
+	before, err := json.Marshal(req)
+	if err != nil || strings.Contains(string(before), "widths") || strings.Contains(string(before), "transforms") {
+		t.Errorf("got %s, %v", before, err)
+	}
+	req.Transforms, req.Access, req.Widths = alias.TransformsSigned, alias.AccessSigned, []int{}
+	req.Templates = map[string]string{"thumb": "W=1"}
+	text, err := json.Marshal(req)
+	if err != nil || !strings.Contains(string(text), `"widths":[]`) {
+		t.Errorf("got %s, %v", text, err)
+	}
+	lower := alias.Policy{CheckTemplate: func(query string) (string, error) { return strings.ToLower(query), nil }}
+	if err := Prepare(&req, lower); err != nil {
+		t.Fatal(err)
+	}
+	a := NewAlias(&req)
+	if a.Transforms != "signed" || a.Access != "signed" || len(a.Widths) > 0 || a.Templates["thumb"] != "w=1" {
+		t.Errorf("got %+v", a)
+	}
+	req.Transforms, req.Access, req.Widths, req.Templates = "on", "off", []int{0}, map[string]string{"t": ""}
+	v, ok := errors.AsType[*alias.ValidationError](Prepare(&req, lower))
+	var fields []string
+	if ok {
+		for _, p := range v.Problems {
+			fields = append(fields, p.Field)
+		}
+	}
+	if got := strings.Join(fields, " "); got != "transforms access widths templates.t" {
+		t.Errorf("got %q", got)
+	}
+}
