@@ -127,19 +127,17 @@ func (s *serveCmd) serveRegistry(ctx context.Context, lines *logging.Log, end *s
 	}
 	defer end.finish("sessions", end.cut, own.sessions.Close)
 	defer end.finish("S3 client", end.cut, own.s3.Close)
-	transforms, transformState := s.openTransforms(ctx, log, transformRecorder{m, registry})
-	if transforms != nil {
-		defer end.finish("transforms", end.cut, transforms.Close)
-	}
+	transforms := s.openTransforms(ctx, log, transformRecorder{m, registry, accounts}, memory.Stats().Capacity+memoryRest)
+	defer end.finish("transforms", end.cut, transforms.close)
 	var serving atomic.Bool
 	expired := s.expired(store)
 	ready := func() bool { return serving.Load() && (expired == nil || !expired()) }
 	public := proxy.New(proxy.Config{
 		Registry: registry, Cache: memory, Origin: own.s3, Recorder: recorder{m, accounts},
 		Slow: slow, Canary: own.iam.canary, Sessions: sessionReader{own.sessions}, Tracer: s.traces, Ready: ready,
-		Transforms: transformer(transforms), Expired: expired, Log: log,
+		Transforms: transforms.transformer(), Expired: expired, Log: log,
 	})
-	exposeGauges(m, registry, memory)
+	exposeGauges(m, registry, memory, transforms)
 	exposeFleet(m, store.node)
 	purge := purger{registry, memory, purges, store.node}
 	changeHandler{registry, public, own, purge, m, accounts.Accounts, tokens}.observe()
@@ -151,7 +149,8 @@ func (s *serveCmd) serveRegistry(ctx context.Context, lines *logging.Log, end *s
 		Metrics: m.Handler(), Ready: ready, Hosts: s.AdminHost, Log: log, KeyUses: public,
 		Purger: purge, Explainer: public, Explanation: proxy.Explanation{},
 		CacheReader: cacheReader{registry, memory, m}, Backups: backups{store.copier, s.Data, keys},
-		Doctor: s.doctor(registry, own, keys, store.node), Nodes: store.nodes(), Transforms: transformState,
+		Doctor: s.doctor(doctorDeps{registry, own, keys, store.node, transforms}), Nodes: store.nodes(),
+		Transforms: transforms.about,
 	})
 	if err != nil {
 		return err

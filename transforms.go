@@ -9,6 +9,7 @@ import (
 
 	"ixmage/alias"
 	"ixmage/alias/admin"
+	"ixmage/alias/doctor"
 	"ixmage/metrics"
 	"ixmage/proxy"
 	"ixmage/proxy/transform"
@@ -40,32 +41,87 @@ func (s *serveCmd) checkTransforms(errs *configErrors) {
 // transformWorkers returns how many workers may be busy at once.
 func (s *serveCmd) transformWorkers() int { return cmp.Or(s.TransformWorkers, runtime.GOMAXPROCS(0)) }
 
+// workers are the processes that transform pictures, or say why there are none.
+type workers struct {
+	pool       *transform.Pool // nil: transforms are off
+	err        error           // why, if a worker was named
+	configured bool
+	count      int
+	memory     int64 // that one may take
+	beside     int64 // that the rest of the process may take
+}
+
 // openTransforms starts the workers. Without --transform-worker there are none; neither are there if
-// no worker stands, and the log says why: pictures are served as they are stored. The function tells
-// operators which it is.
+// no worker stands, and the log says why: pictures are served as they are stored. beside is the memory
+// that the rest of the process may take.
 func (s *serveCmd) openTransforms(
-	ctx context.Context, log *slog.Logger, rec transform.Recorder,
-) (*transform.Pool, func() admin.Transforms) {
-	if s.TransformWorker == "" {
+	ctx context.Context, log *slog.Logger, rec transform.Recorder, beside int64,
+) *workers {
+	w := &workers{configured: s.TransformWorker != "", count: s.transformWorkers(), memory: int64(s.TransformMemory), beside: beside}
+	if !w.configured {
 		log.Info("transforms off", "reason", "--transform-worker is not set")
-		return nil, func() admin.Transforms { return admin.Transforms{} }
+		return w
 	}
-	workers := s.transformWorkers()
-	pool, err := transform.Start(ctx, transform.Config{
-		Path: s.TransformWorker, Workers: workers, Timeout: s.TransformTimeout, Memory: int64(s.TransformMemory),
-		AliasTime: share(s.TransformAliasShare, workers), ClientTime: share(s.TransformClientShare, workers),
+	w.pool, w.err = transform.Start(ctx, transform.Config{
+		Path: s.TransformWorker, Workers: w.count, Timeout: s.TransformTimeout, Memory: w.memory,
+		AliasTime: share(s.TransformAliasShare, w.count), ClientTime: share(s.TransformClientShare, w.count),
 		Log: log, Recorder: rec,
 	})
-	if err != nil {
-		log.Error("transforms off", "reason", err)
-		return nil, func() admin.Transforms { return admin.Transforms{Configured: true, Err: err} }
+	if w.err != nil {
+		w.pool = nil
+		log.Error("transforms off", "reason", w.err)
+		return w
 	}
-	log.Info("transforms on", "workers", workers, "libvips", pool.Version())
-	return pool, func() admin.Transforms {
-		return admin.Transforms{
-			Configured: true, Err: pool.Err(), Workers: workers, Library: pool.Version(), Landlock: pool.Landlock(),
-		}
+	log.Info("transforms on", "workers", w.count, "libvips", w.pool.Version(), "landlock", w.pool.Landlock())
+	return w
+}
+
+func (w *workers) close() {
+	if w.pool != nil {
+		w.pool.Close()
 	}
+}
+
+// failure is why no worker runs or can be started; nil if one can, or if none was named.
+func (w *workers) failure() error {
+	if w.pool == nil {
+		return w.err
+	}
+	return w.pool.Err()
+}
+
+// about describes the workers for the admin API.
+func (w *workers) about() admin.Transforms {
+	t := admin.Transforms{Configured: w.configured, Err: w.failure(), Workers: w.count}
+	if w.pool != nil {
+		t.Library, t.Landlock = w.pool.Version(), w.pool.Landlock()
+	}
+	return t
+}
+
+// examined describes the workers for the doctor.
+func (w *workers) examined() doctor.Workers {
+	t := w.about()
+	return doctor.Workers{
+		Configured: t.Configured, Err: t.Err, Library: t.Library, Landlock: t.Landlock, Count: t.Workers,
+		Memory: w.memory, Beside: w.beside, Available: readAvailable(slog.New(slog.DiscardHandler)).bytes,
+	}
+}
+
+// state is that in the metrics.
+func (w *workers) state() metrics.TransformState {
+	var s metrics.TransformState
+	switch {
+	case !w.configured:
+		s.Off = "not_configured"
+	case w.failure() != nil:
+		s.Off = "worker"
+	}
+	if w.pool != nil {
+		now := w.pool.Stats()
+		s.Busy, s.Idle, s.QueueLength = now.Busy, now.Workers-now.Busy, now.Queued
+	}
+	return s
 }
 
 // share is a percentage of the time of all workers; 100 is no limit.
@@ -77,21 +133,28 @@ func share(percent, workers int) transform.Rate {
 	return transform.Rate{PerSecond: each, Burst: each * time.Duration(burst/time.Second)}
 }
 
-// transformRecorder counts what the workers do.
+// transformRecorder counts what the workers do, in metrics and in the usage of the alias.
 type transformRecorder struct {
 	*metrics.Metrics
 
 	registry *alias.Registry
+	accounts aliasAccounts
 }
 
 func (r transformRecorder) TransformJob(j transform.Report) {
-	name := ""
+	name, saved := "_other", int64(0) // of an alias that was deleted
+	if j.Outcome == transform.OutcomeOK && j.Output != transform.Raw {
+		saved = j.BytesIn - j.BytesOut
+	}
 	if route, ok := r.registry.ByID(j.Owner); ok {
 		name = string(route.Alias.Name)
+		if account := r.accounts.of(name); account != nil {
+			account.Worked(1, j.Wall, saved)
+		}
 	}
 	r.Metrics.TransformJob(name, metrics.TransformJob{
 		Outcome: j.Outcome, Format: j.Output.String(), Queue: j.Queue, Worker: j.Wall, Decode: j.Decode, Encode: j.Encode,
-		Saved: j.BytesIn - j.BytesOut,
+		Saved: saved,
 	})
 }
 
@@ -99,9 +162,9 @@ func (r transformRecorder) TransformWorkerStarted(ok bool, _ time.Duration) { r.
 func (r transformRecorder) TransformWorkerEnded(reason string)              { r.WorkerEnded(reason) }
 
 // transformer is nil for no pool, as proxy.Config wants it.
-func transformer(p *transform.Pool) proxy.Transformer {
-	if p == nil {
+func (w *workers) transformer() proxy.Transformer { //nolint:ireturn // nil is not a nil *transform.Pool
+	if w.pool == nil {
 		return nil
 	}
-	return p
+	return w.pool
 }

@@ -462,25 +462,37 @@ func (r sessionReader) Session(route alias.Route) (proxy.ExplainedSession, bool)
 }
 
 // doctor makes what examines this server for the admin API.
-func (s *serveCmd) doctor(registry *alias.Registry, own *awsParts, keys *seal.Keyset, node *fleet.Node) *doctor.Doctor {
+func (s *serveCmd) doctor(d doctorDeps) *doctor.Doctor {
+	own := d.own
 	base, sts := own.machine.Base()
-	beside, _ := keys.BesideData()
+	beside, _ := d.keys.BesideData()
 	cfg := doctor.Config{
-		Registry: registry, Sessions: own.sessions, AWS: base, IAM: s.IAMEndpoint, STS: sts,
+		Registry: d.registry, Sessions: own.sessions, AWS: base, IAM: s.IAMEndpoint, STS: sts,
 		S3: own.s3.Client, S3Hint: origin.Hint, InstallID: own.installID,
 		Provision: s.Provision, Boundary: s.IAMBoundary, NoBoundary: s.IAMNoBoundary,
 		Buckets: s.ProvisionBuckets, Accounts: s.list, AssumeRoles: s.AssumeRoles,
 		AllowDefault: s.AllowDefaultCredential, AllowWideScope: s.AllowWideScope,
 		AllowPrivate: s.AllowPrivateEndpoints, KeysetBesideData: beside,
+		Workers: d.transforms.examined,
 	}
-	if node != nil { // a nil *fleet.Node is no nil Fleet
-		cfg.Fleet = node
+	if d.node != nil { // a nil *fleet.Node is no nil Fleet
+		cfg.Fleet = d.node
 	}
 	return doctor.New(cfg)
 }
 
-// exposeGauges lets Prometheus read the state of the cache and of the registry.
-func exposeGauges(m *metrics.Metrics, registry *alias.Registry, memory *cache.Cache) {
+// doctorDeps are the parts that the doctor examines.
+type doctorDeps struct {
+	registry   *alias.Registry
+	own        *awsParts
+	keys       *seal.Keyset
+	node       *fleet.Node // nil: the registry is not shared
+	transforms *workers
+}
+
+// exposeGauges lets Prometheus read the state of the cache, of the registry and of the workers.
+func exposeGauges(m *metrics.Metrics, registry *alias.Registry, memory *cache.Cache, transforms *workers) {
+	m.Transforms(transforms.state)
 	m.CacheStats(cache.Tier, func() (bytes, capacity, entries int64) {
 		st := memory.Stats()
 		return st.Bytes, st.Capacity, st.Entries

@@ -28,7 +28,8 @@ type Explanation struct {
 	Endpoint   string               `json:"endpoint,omitempty" description:"The endpoint of the alias; absent: AWS."`
 	Credential *ExplainedCredential `json:"credential" description:"The credential that signs."`
 	Session    *ExplainedSession    `json:"session,omitempty" description:"The session that signs; absent if the credential has a key of its own, or none."`
-	Cache      *ExplainedCache      `json:"cache" description:"What the cache has."`
+	Transform  *ExplainedTransform  `json:"transform" description:"What the query asks for; null if the path names no alias that serves."`
+	Cache      *ExplainedCache      `json:"cache" description:"What the cache has of the stored picture."`
 	Circuit    *ExplainedCircuit    `json:"circuit" description:"Whether requests go out to S3."`
 	Canary     *ExplainedCanary     `json:"canary" description:"The canary of the alias."`
 	// LastAnswer and LastFailure are S3's answers to any request for the alias;
@@ -107,10 +108,10 @@ type ExplainedCanary struct {
 	Checked time.Time `json:"checked_at,omitzero" description:"When it was read last; absent before."`
 }
 
-// Explain resolves the path of a URL as get does and returns an *Explanation of its
-// answer. With probe it asks S3 for the object, and reads no more than decides its type.
-// It does not change the cache.
-func (p *Proxy) Explain(ctx context.Context, path string, probe bool) any {
+// Explain resolves the path and the query of a URL as get does and returns an *Explanation of
+// its answer to a client with a header Accept. With probe it asks S3 for the object, and reads no
+// more than decides its type. It does not change the cache.
+func (p *Proxy) Explain(ctx context.Context, path, accept string, probe bool) any {
 	e := &Explanation{Path: path}
 	t, err := resolve([]byte(path))
 	e.Alias = t.alias
@@ -135,9 +136,21 @@ func (p *Proxy) Explain(ctx context.Context, path string, probe bool) any {
 	case !a.Serves():
 		e.refuse(probNotFound, remedyState(a.State))
 	default:
-		p.gather(ctx, e, route, probe)
+		p.explainURL(ctx, e, route, asked{[]byte(path), []byte(accept), t.key, time.Now()}, probe)
 	}
 	return e
+}
+
+// explainURL explains what an alias that serves answers.
+func (p *Proxy) explainURL(ctx context.Context, e *Explanation, r alias.Route, u asked, probe bool) {
+	v, err := p.explainQuery(e, r.Alias, u)
+	p.gather(ctx, e, r, probe)
+	switch {
+	case err != nil:
+		e.answerError(err)
+	case v != nil:
+		p.explainVariant(e, r.Alias, v, u.now)
+	}
 }
 
 func (e *Explanation) refuse(prob problem, remedy string) {

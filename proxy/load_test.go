@@ -166,7 +166,7 @@ func TestExplainOutdated(t *testing.T) {
 	p, _, after := shortened(t)
 	p.cache.Revalidate(after.ID, after.Epoch, 0)
 	left := func() int64 {
-		return p.Explain(t.Context(), "/shop/a.png", false).(*Explanation).Cache.Memory.StaleError
+		return p.Explain(t.Context(), "/shop/a.png", "", false).(*Explanation).Cache.Memory.StaleError
 	}
 	if got := left(); got <= 3600 || got > 3660 {
 		t.Errorf("%d s left, want an hour after the minute", got)

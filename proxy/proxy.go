@@ -60,6 +60,7 @@ type Proxy struct {
 	sessions   Sessions
 	transforms Transformer // nil: transforms are off
 	keys       signingKeys
+	failures   *variantFailures
 	rec        Recorder
 	tracer     Tracer
 	series     *seriesTable
@@ -105,7 +106,7 @@ func New(cfg Config) *Proxy {
 	}
 	p := &Proxy{
 		registry: cfg.Registry, cache: cfg.Cache, origin: cfg.Origin, canary: cfg.Canary, rec: cfg.Recorder,
-		tracer: cfg.Tracer, sessions: cfg.Sessions, transforms: cfg.Transforms, keys: newSigningKeys(),
+		tracer: cfg.Tracer, sessions: cfg.Sessions, transforms: cfg.Transforms, keys: newSigningKeys(), failures: newVariantFailures(),
 		unknown: cfg.Recorder.Series(""), blocks: newBlockGroup(cfg.Cache),
 		slow: cfg.Slow, disk: newDiskReads(), demand: newDemand(), sniffed: newSniffedTypes(),
 		ready: cfg.Ready, expired: cfg.Expired, log: cfg.Log, base: context.Background(),

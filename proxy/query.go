@@ -120,13 +120,19 @@ func (p *Proxy) readOptions(x *exchange, query []byte, object string, free bool)
 	var accepts transform.Accepts
 	if o.Negotiable() {
 		x.terms.negotiated = true
-		accepts = transform.ParseAccept(x.fc.Request.Header.Peek(fasthttp.HeaderAccept))
-		if accepts&transform.AcceptsWebP != 0 && p.transforms.Busy() {
-			accepts &^= transform.AcceptsAVIF // which takes longer
-		}
+		accepts = p.accepted(x.fc.Request.Header.Peek(fasthttp.HeaderAccept))
 	}
 	x.terms.variant = p.newVariant(object, o, accepts)
 	return nil
+}
+
+// accepted are the formats that an automatic one may be.
+func (p *Proxy) accepted(header []byte) transform.Accepts {
+	a := transform.ParseAccept(header)
+	if a&transform.AcceptsWebP != 0 && p.transforms.Busy() {
+		a &^= transform.AcceptsAVIF // which takes longer
+	}
+	return a
 }
 
 // wanted returns the options of a query with those of its template.

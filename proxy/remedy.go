@@ -58,6 +58,9 @@ func remedyState(s alias.State) string {
 
 // remedyFor returns the remedy for a problem. err is its cause, nil if it is not known.
 func remedyFor(prob problem, err error) string {
+	if remedy := remedyVariant(err); remedy != "" {
+		return remedy
+	}
 	e, _ := errors.AsType[*origin.Error](err)
 	switch {
 	case errors.Is(err, origin.ErrTruncated) && prob != probTimeout:

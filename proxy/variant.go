@@ -22,6 +22,11 @@ type Transformer interface {
 	Do(ctx context.Context, j transform.Job) (*transform.Result, error)
 	// Busy reports whether jobs wait, so that a format that costs less should be chosen.
 	Busy() bool
+	// KilledBy reports whether a picture of an alias killed its worker lately; source and mark are
+	// values of transform.Blob.ID.
+	KilledBy(owner int64, source, mark string) bool
+	// Err returns why no worker can be started now, nil if one can.
+	Err() error
 	// Version names the library that makes the variants.
 	Version() string
 }
@@ -124,12 +129,22 @@ func (m *variantMaker) load(ctx context.Context, old *cache.Entry) (*cache.Sourc
 		return unchangedSource(m.dated(confirmed.renewed(source.obj), source.obj, stale)), nil
 	}
 	derived, err := transform.Derive(ctx, m.transforms.Do, r)
+	if errors.Is(err, transform.ErrAsStored) {
+		m.failures.note(m.key(m.route.Alias), nil)
+	} else {
+		m.failures.note(m.key(m.route.Alias), err)
+	}
 	if err != nil {
 		return nil, m.failed(source.obj, err)
 	}
 	src := m.dated(source.obj.derived(m.name, madeOf, derived), source.obj, stale).source()
 	src.Body = io.NopCloser(bytes.NewReader(derived.Body))
 	return src, nil
+}
+
+// pictureID names the version of an object that has a path in its alias.
+func (o *object) pictureID(path string) string {
+	return fmt.Sprintf("%s/%s/%s", path, o.etag, o.modified)
 }
 
 // dated gives a variant the lifetimes of its object. A variant of an object that is being
@@ -233,7 +248,7 @@ func (m *variantMaker) open(ctx context.Context, path string) (*sourcePicture, e
 		return nil, err
 	}
 	s := &sourcePicture{Reader: r, obj: r.Meta.(*object)}
-	s.blob.ID = fmt.Sprintf("%d/%s/%s/%s", m.route.Alias.ID, path, s.obj.etag, s.obj.modified)
+	s.blob.ID = s.obj.pictureID(path)
 	if err := s.open(); err != nil {
 		r.Close()
 		return nil, m.failed(s.obj, err)

@@ -26,11 +26,13 @@ import (
 
 // studio is a Transformer whose pictures are a text about their task.
 type studio struct {
-	mu    sync.Mutex
-	jobs  int
-	err   error
-	gate  chan struct{} // if set, a job waits for it
-	begun chan struct{} // if set, a job says that it has begun
+	mu     sync.Mutex
+	jobs   int
+	err    error
+	off    error         // why no worker can be started
+	killed bool          // each picture has killed a worker
+	gate   chan struct{} // if set, a job waits for it
+	begun  chan struct{} // if set, a job says that it has begun
 }
 
 func (s *studio) Do(_ context.Context, j transform.Job) (*transform.Result, error) {
@@ -61,6 +63,18 @@ func (s *studio) Do(_ context.Context, j transform.Job) (*transform.Result, erro
 
 func (s *studio) Busy() bool      { return false }
 func (s *studio) Version() string { return "8.18.7" }
+
+func (s *studio) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.off
+}
+
+func (s *studio) KilledBy(_ int64, source, _ string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return source != "" && s.killed
+}
 
 func (s *studio) set(change func()) {
 	s.mu.Lock()
@@ -134,12 +148,7 @@ func newVariantEnv(t *testing.T, change func(a *alias.Alias)) *variantEnv {
 			change(a)
 		}
 	})
-	route, _ := e.proxy.registry.Lookup("shop")
-	key, err := signature.NewKey("k1234567", []byte(variantKey))
-	must(t, err)
-	e.proxy.keys.byAlias.Add(route.Alias.ID, verifiers{
-		route.Alias.Revision, []*signature.Key{key}, map[string]*atomic.Int64{"k1234567": new(atomic.Int64)},
-	})
+	e.trust()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	done := make(chan error, 1)
@@ -149,6 +158,7 @@ func newVariantEnv(t *testing.T, change func(a *alias.Alias)) *variantEnv {
 		must(t, <-done)
 	})
 	e.url = "http://" + ln.Addr().String()
+	e.get("/-/healthz") // Shutdown does not end a server that has not begun
 	return e
 }
 
@@ -159,6 +169,17 @@ func (e *variantEnv) change(change func(a *alias.Alias)) {
 		return nil
 	})
 	must(e.t, err)
+}
+
+// trust gives the alias the signing key, until it is changed.
+func (e *variantEnv) trust() {
+	e.t.Helper()
+	route, _ := e.proxy.registry.Lookup("shop")
+	key, err := signature.NewKey("k1234567", []byte(variantKey))
+	must(e.t, err)
+	e.proxy.keys.byAlias.Add(route.Alias.ID, verifiers{
+		route.Alias.Revision, []*signature.Key{key}, map[string]*atomic.Int64{"k1234567": {}},
+	})
 }
 
 // sign returns the query with a signature that ends at exp.

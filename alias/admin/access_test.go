@@ -128,7 +128,7 @@ func TestAccessWithoutBucket(t *testing.T) {
 // explainNothing is an Explainer.
 type explainNothing struct{}
 
-func (explainNothing) Explain(context.Context, string, bool) any { return map[string]string{} }
+func (explainNothing) Explain(context.Context, string, string, bool) any { return map[string]string{} }
 
 // TestAccessLists: the pages of a list have as many entries as there are to see.
 func TestAccessLists(t *testing.T) {

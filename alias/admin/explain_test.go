@@ -7,10 +7,10 @@ import (
 )
 
 // explainerFunc is an Explainer made of a function.
-type explainerFunc func(ctx context.Context, path string, probe bool) any
+type explainerFunc func(ctx context.Context, path, accept string, probe bool) any
 
-func (f explainerFunc) Explain(ctx context.Context, path string, probe bool) any {
-	return f(ctx, path, probe)
+func (f explainerFunc) Explain(ctx context.Context, path, accept string, probe bool) any {
+	return f(ctx, path, accept, probe)
 }
 
 func withExplainer(f explainerFunc) func(*Config) { return func(c *Config) { c.Explainer = f } }
@@ -21,19 +21,20 @@ func TestExplain(t *testing.T) {
 		Path  string `json:"path"`
 		Probe bool   `json:"probe"`
 	}
-	a := newAPI(t, withExplainer(func(ctx context.Context, path string, probe bool) any {
+	a := newAPI(t, withExplainer(func(ctx context.Context, path, accept string, probe bool) any {
 		if _, ok := ctx.Deadline(); !ok {
 			t.Error("it may take forever")
 		}
-		return explanation{path, probe}
+		return explanation{path + accept, probe}
 	}))
 	for query, want := range map[string]string{
 		"path=/shop/a.jpg":                        `{"path":"/shop/a.jpg","probe":false}`,
 		"path=%2Fshop%2Fa%2520b.jpg&probe=true":   `{"path":"/shop/a%20b.jpg","probe":true}`,
 		"probe=false&path=/shop/a%26b%3Cc%3E.jpg": `{"path":"/shop/a&b<c>.jpg","probe":false}`,
-		"path=/":            `{"path":"/","probe":false}`,
-		"path=//x/../%25zz": `{"path":"//x/../%zz","probe":false}`, // bad ones are explained too
-		"path=/none/a?b":    `{"path":"/none/a?b","probe":false}`,
+		"path=/":                          `{"path":"/","probe":false}`,
+		"path=//x/../%25zz":               `{"path":"//x/../%zz","probe":false}`, // bad ones are explained too
+		"path=/none/a?b":                  `{"path":"/none/a?b","probe":false}`,
+		"path=/a/b?w=1&accept=image/webp": `{"path":"/a/b?w=1image/webp","probe":false}`,
 	} {
 		if r := a.do("GET", "/api/v1/explain?"+query, "").want(200, ""); r.body != want+"\n" {
 			t.Errorf("%s: got %s, want %s", query, r.body, want)
@@ -43,7 +44,7 @@ func TestExplain(t *testing.T) {
 
 func TestExplainRefused(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, withExplainer(func(context.Context, string, bool) any {
+	a := newAPI(t, withExplainer(func(context.Context, string, string, bool) any {
 		panic("it was explained: " + t.Name()) // what is refused gets no 500
 	}))
 	for _, c := range []struct{ query, fields, says string }{

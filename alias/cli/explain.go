@@ -13,16 +13,21 @@ import (
 type explainCmd struct {
 	Connection
 
-	URL   string `arg:"" name:"url" help:"URL of a picture, or its path, as in /shop/a.png."`
-	Probe bool   `help:"Ask S3 too, as a GET would. It changes nothing in the cache."`
+	URL    string `arg:"" name:"url" help:"URL of a picture, or its path, as in /shop/a.png or '/shop/a.png?w=400'."`
+	Accept string `help:"Header Accept of the client, by which an automatic format is chosen." placeholder:"TYPES"`
+	Probe  bool   `help:"Ask S3 too, as a GET would. It changes nothing in the cache."`
 }
 
 func (*explainCmd) Examples() []string {
-	return []string{"ixmage explain https://img.example.com/shop/a.png", "ixmage explain /shop/a.png --probe"}
+	return []string{"ixmage explain https://img.example.com/shop/a.png", "ixmage explain /shop/a.png --probe",
+		"ixmage explain '/shop/a.png?w=400' --accept image/webp"}
 }
 
 func (c *explainCmd) Run(s *session) error {
 	query := url.Values{"path": {pathOf(c.URL)}}
+	if c.Accept != "" {
+		query.Set("accept", c.Accept)
+	}
 	if c.Probe {
 		query.Set("probe", "true")
 	}
@@ -33,7 +38,7 @@ func (c *explainCmd) Run(s *session) error {
 	return s.show(resp, func(v client.Value) { s.explanation(v) })
 }
 
-// pathOf is the path of a URL as a browser sends it: without host, query and fragment,
+// pathOf is the path and the query of a URL as a browser sends them: without host and fragment,
 // with what a request line cannot have percent-encoded. Escapes stay as they are, valid or
 // not.
 func pathOf(text string) string {
@@ -43,7 +48,6 @@ func pathOf(text string) string {
 		text = "/" + text
 	}
 	text, _, _ = strings.Cut(text, "#")
-	text, _, _ = strings.Cut(text, "?")
 	if !strings.HasPrefix(text, "/") {
 		text = "/" + text
 	}
@@ -67,7 +71,8 @@ func asSent(text string) string {
 func (s *session) explanation(v client.Value) {
 	s.out.printf("GET %s\n%s\n\n", plain(v.Get("path").Text()), s.term.paint(verdict(v)))
 	s.fields([]column{
-		col("alias", "alias"), {"object", object}, {"credential", signer}, {"session", signingSession}, {"cache", cached},
+		col("alias", "alias"), {"object", object}, {"signature", signedBy}, {"options", understood}, {"ignored", ignored},
+		{"variant", variantState}, {"credential", signer}, {"session", signingSession}, {"cache", cached},
 		{"circuit", circuit}, {"canary", canary}, {"last answer of S3", answer("last_answer")},
 		{"last failure of S3", answer("last_failure")},
 		{"last failure of this key", answer("key_failure")}, {"probe", probed},
@@ -81,6 +86,8 @@ func (s *session) explanation(v client.Value) {
 func verdict(v client.Value) string {
 	status, code := v.Get("status").Int(), v.Get("code").Text()
 	switch {
+	case status == 0 && !v.Get("transform", "cache").IsNull() && cached(v) != nothingStored:
+		return "a GET has a worker make the picture first"
 	case status == 0:
 		return "a GET has to ask S3 first"
 	case code == "":
@@ -109,12 +116,14 @@ func signer(v client.Value) string {
 	return words(c.Get("name").Text(), c.Get("kind").Text(), c.Get("access_key_id").Text(), c.Get("state").Text())
 }
 
+const nothingStored = "nothing stored"
+
 func cached(v client.Value) string {
 	c := v.Get("cache")
 	if c.IsNull() {
 		return ""
 	}
-	parts := []string{"nothing stored"}
+	parts := []string{nothingStored}
 	for _, tier := range []string{"memory", "disk"} {
 		if e := c.Get(tier); !e.IsNull() {
 			parts = []string{fmt.Sprintf("%s in %s: %s %s, stored %d s ago, %d s left", e.Get("state").Text(), tier,
@@ -129,6 +138,74 @@ func cached(v client.Value) string {
 	}
 	if c.Get("bypass").Bool() {
 		parts = append(parts, "it could not be stored")
+	}
+	return strings.Join(parts, "; ")
+}
+
+// signedBy is the check of a signature.
+func signedBy(v client.Value) string {
+	s := v.Get("transform", "signature")
+	state := s.Get("state").Text()
+	if state == "none" {
+		return ""
+	}
+	text := words(state, s.Get("kid").Text())
+	if at := moment(s.Get("expires_at")); at != "" {
+		text += ", ends at " + at
+	}
+	if s.Get("needed").Bool() {
+		text += "; the URL needs one"
+	}
+	return text
+}
+
+// understood are the options in one form, and what became of the URL's.
+func understood(v client.Value) string {
+	t := v.Get("transform")
+	switch off, options := t.Get("off").Text(), t.Get("options").Text(); {
+	case off != "" && strings.Contains(v.Get("path").Text(), "?"):
+		return "change nothing: " + off
+	case options == "":
+		return ""
+	default:
+		parts := []string{options}
+		if name := t.Get("template").Text(); name != "" {
+			parts = append(parts, "with the template "+name)
+		}
+		if w := t.Get("width"); !w.IsNull() {
+			parts = append(parts, fmt.Sprintf("w=%d is rounded up to %d", w.Get("asked").Int(), w.Get("used").Int()))
+		}
+		if format := t.Get("format").Text(); format != "" {
+			parts = append(parts, "as "+format)
+		}
+		return strings.Join(parts, "; ")
+	}
+}
+
+// ignored are parameters that change nothing.
+func ignored(v client.Value) string {
+	var names []string
+	for _, name := range v.Get("transform", "ignored").List() {
+		names = append(names, name.Text())
+	}
+	return strings.Join(names, ", ")
+}
+
+// variantState is what the cache has of the variant, and what prevents it.
+func variantState(v client.Value) string {
+	t := v.Get("transform")
+	if t.Get("cache").IsNull() {
+		return ""
+	}
+	parts := []string{cached(t)}
+	if t.Get("as_stored").Bool() {
+		parts = []string{"the stored picture is sent"}
+	}
+	if t.Get("killed_worker").Bool() {
+		parts = append(parts, "the picture killed a worker")
+	}
+	if f := t.Get("last_failure"); !f.IsNull() {
+		parts = append(parts, fmt.Sprintf("failed at %s: %s", moment(f.Get("at")), f.Get("error").Text()))
 	}
 	return strings.Join(parts, "; ")
 }

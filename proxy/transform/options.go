@@ -69,6 +69,9 @@ func (o Options) IsZero() bool { return o.set == 0 }
 // With: a template is the operator's.
 func (o Options) Free() bool { return o.set&^(1<<optWidth) != 0 }
 
+// Width returns the value of w, 0 without it.
+func (o Options) Width() int { return int(o.values[optWidth]) }
+
 // Info reports whether the JSON description of the source is asked for.
 func (o Options) Info() bool { return o.set.has(optInfo) }
 
