@@ -31,7 +31,7 @@ func TestReady(t *testing.T) {
 func TestManyJobs(t *testing.T) {
 	t.Parallel()
 	c := start(t)
-	source := quarters(400, 300)
+	source := quarters400()
 	var first []byte
 	for range 20 {
 		r := plain(source, webpType)
@@ -85,6 +85,9 @@ func TestNoRequest(t *testing.T) {
 // of memory ends, which is for its parent to see; what it must not do is answer wrongly.
 func TestHostile(t *testing.T) {
 	t.Parallel()
+	if os.Getenv("IXMAGE_MUTATIONS") != "all" {
+		t.Skip("drawing the bombs takes half a minute with the race detector; make test-long, and e2e without it, try them")
+	}
 	for _, h := range picture.Bombs() {
 		t.Run(h.Name, func(t *testing.T) {
 			t.Parallel()
@@ -109,7 +112,7 @@ func TestHostile(t *testing.T) {
 func TestTruncated(t *testing.T) {
 	t.Parallel()
 	c := start(t)
-	_, avif := c.do(plain(quarters(400, 300), avifType), quarters(400, 300), nil)
+	_, avif := c.do(plain(quarters400(), avifType), quarters400(), nil)
 	for _, p := range append(picture.Corpus(), picture.Case{Name: "quarters.avif", Body: avif}) {
 		for _, percent := range []int{10, 50, 90} {
 			part := p.Body[:len(p.Body)*percent/100]

@@ -7,6 +7,7 @@ import (
 	"image/gif"
 	_ "image/jpeg"
 	"image/png"
+	"sync"
 	"testing"
 
 	"golang.org/x/image/webp"
@@ -19,6 +20,9 @@ var (
 	white                    = color.NRGBA{255, 255, 255, 255}
 	empty                    = color.NRGBA{}
 )
+
+// quarters400 is the source of most tests.
+var quarters400 = sync.OnceValue(func() []byte { return quarters(400, 300) })
 
 // quarters is the upright picture of the corpus, as PNG: red and green above, blue and yellow below.
 func quarters(w, h int) []byte {
@@ -155,7 +159,7 @@ func TestOptions(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			source := quarters(400, 300)
+			source := quarters400()
 			r := plain(source, pngType)
 			test.options(&r)
 			answer, body := c.do(r, source, nil)
@@ -231,7 +235,7 @@ func TestAlpha(t *testing.T) {
 func TestWatermark(t *testing.T) {
 	t.Parallel()
 	c := start(t)
-	source, mark := quarters(400, 300), uniform(100, 100, white)
+	source, mark := quarters400(), uniform(100, 100, white)
 	half := func(c color.NRGBA) color.NRGBA {
 		return color.NRGBA{uint8((int(c.R) + 255) / 2), uint8((int(c.G) + 255) / 2), uint8((int(c.B) + 255) / 2), 255}
 	}
@@ -358,7 +362,7 @@ func TestRaw(t *testing.T) {
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	c := start(t)
-	png, animation := quarters(400, 300), []byte(nil)
+	png, animation := quarters400(), []byte(nil)
 	for _, p := range picture.Corpus() {
 		if p.Name == "animated.gif" {
 			animation = p.Body

@@ -121,7 +121,7 @@ func TestNeverWithoutSandbox(t *testing.T) {
 func TestStatus(t *testing.T) {
 	t.Parallel()
 	c := start(t)
-	source := quarters(400, 300)
+	source := quarters400()
 	c.do(plain(source, webpType), source, nil)
 	proc := fmt.Sprintf("/proc/%d/", c.cmd.Process.Pid)
 	status := readFile(t, proc+"status")
