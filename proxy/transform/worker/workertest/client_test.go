@@ -111,8 +111,15 @@ func start(tb testing.TB) *client {
 
 func startProgram(tb testing.TB, path string) *client {
 	tb.Helper()
-	c := &client{tb: tb, cmd: exec.CommandContext(tb.Context(), path)}
-	c.cmd.Env = []string{}
+	return startCommand(tb, exec.CommandContext(tb.Context(), path))
+}
+
+func startCommand(tb testing.TB, cmd *exec.Cmd) *client {
+	tb.Helper()
+	c := &client{tb: tb, cmd: cmd}
+	if cmd.Env == nil {
+		cmd.Env = []string{}
+	}
 	c.cmd.Stderr = &c.stderr
 	var err error
 	if c.in, err = c.cmd.StdinPipe(); err != nil {

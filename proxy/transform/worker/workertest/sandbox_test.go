@@ -238,21 +238,12 @@ func TestInherits(t *testing.T) {
 	worker := built(t, "ixmage-worker")
 	cmd := exec.CommandContext(t.Context(), "/bin/sh", "-c", `ulimit -v 524288; exec "$0" 9</dev/null`, worker)
 	cmd.Env = []string{"VIPS_WARNING=1", "G_MESSAGES_DEBUG=all", "VIPS_TRACE=1", "VIPS_INFO=1", "VIPS_LEAK=1", "VIPSHOME=/tmp"}
-	in, _ := cmd.StdinPipe()
-	out, _ := cmd.StdoutPipe()
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.ReadFull(out, make([]byte, 48)); err != nil {
-		t.Fatalf("no ready frame: %v: %s", err, &stderr)
-	}
+	c := startCommand(t, cmd)
 	if limits := readFile(t, fmt.Sprintf("/proc/%d/limits", cmd.Process.Pid)); !strings.Contains(limits, "536870912") {
 		t.Error("the address space is not limited to 512 MiB")
 	}
-	_ = in.Close()
-	if err := cmd.Wait(); err != nil || stderr.Len() > 0 {
-		t.Errorf("%v, stderr %q; want nothing", err, &stderr)
+	c.do(plain(quarters400(), jpegType), quarters400(), nil) // VIPS_TRACE would print among the frames
+	if code := c.end(); code != 0 || c.stderr.Len() > 0 {
+		t.Errorf("exit code %d, stderr %q; want 0 and nothing", code, &c.stderr)
 	}
 }
