@@ -306,3 +306,26 @@ func TestTransformsReadOnly(t *testing.T) {
 		t.Errorf("the console tried %v", calls)
 	}
 }
+
+// TestExplainOptions explains URLs with options: what they ask for, and why they are refused.
+func TestExplainOptions(t *testing.T) {
+	t.Parallel()
+	source := axeSource(t)
+	s := startTransforms(t)
+	s.fetch("/shop/noon.jpg?w=100&v=2")
+	p := open(t, s)
+	p.signIn(s.token)
+	p.visit("#/explain", "URL or path")
+	p.fill("URL or path", s.public+"/shop/noon.jpg?w=100&v=2")
+	p.click("button", "Explain")
+	p.sees("100, rounded up to 120")
+	p.sees("Ignored v")
+	p.axe(source, "options")
+	p.fill("URL or path", s.public+"/shop/noon.jpg?gray=1")
+	p.click("button", "Explain")
+	p.sees("They need a good signature.")
+	p.sees("Clients get 403 signature")
+	p.fill("URL or path", s.public+"/shop/noon.jpg?w=0")
+	p.click("button", "Explain")
+	p.sees("An option is not valid.")
+}

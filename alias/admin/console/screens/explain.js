@@ -4,13 +4,13 @@ import { get, path } from '../api.js';
 import { bytes, exact, link, span } from '../format.js';
 import { Action, Card, Code, ErrorBox, Facts, Page, Picture, State, Time, useLoad } from '../ui.js';
 
-// asPath makes the path of a URL, percent-encoded, of what people paste: a whole URL, with
-// base in front or another host, or a path.
+// asPath makes the path of a URL with its query, percent-encoded, of what people paste: a whole
+// URL, with base in front or another host, or a path.
 export function asPath(text, base = '') {
   let at = text.trim();
   if (base && at.startsWith(`${base}/`)) at = at.slice(base.length);
   else at = at.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*/i, '');
-  at = at.split(/[?#]/)[0];
+  at = at.split('#')[0];
   if (!at.startsWith('/')) at = `/${at}`;
   return at.replace(/[^!-~]+|["<>\\^`{|}]/g, encodeURIComponent);
 }
@@ -30,6 +30,7 @@ export function way(e) {
       : { name: 'Alias', kind: badKey ? '' : 'bad', text: e.alias ? `There is no open alias named ${e.alias}.` : 'The path names no alias.' },
     found ? credential(e.credential) : { name: 'Credential' },
     ...(e.session ? [session(e.session)] : []),
+    ...(e.transform ? options(e.transform, e.code) : []),
     e.cache ? stored(e.cache, entry) : { name: 'Cache' },
     e.cache ? origin(e, answer) : { name: 'S3' },
     { name: 'Answer', kind: e.status === 200 ? 'good' : e.status === 0 ? 'warn' : 'bad',
@@ -48,6 +49,22 @@ function session(s) {
   const facts = [['Role', s.role || "none: the server's own credentials"], s.expires_at && ['Expires', html`${exact(s.expires_at)} (<${Time} at=${s.expires_at} />)`]].filter(Boolean);
   if (s.error) return { name, kind: s.expires_at ? 'warn' : 'bad', text: `${s.expires_at ? 'It lives, but the last renewal failed' : 'There is none'}: ${s.error}`, facts };
   return { name, kind: 'good', text: s.expires_at ? 'It signs the requests to S3.' : 'None now: the next request to S3 makes one.', facts };
+}
+
+const states = { ok: 'good', none: 'not checked', unknown_kid: 'of an unknown key', bad: 'wrong' };
+
+// options is the step of the query of a URL, if that has something to say.
+function options(t, code) {
+  const { signature } = t;
+  const refused = signature.needed && signature.state !== 'ok';
+  const facts = [
+    t.template && ['Template', t.template], t.width && ['Width', `${t.width.asked}, rounded up to ${t.width.used}`], t.format && ['Format', t.as_stored ? 'as stored' : t.format],
+    (signature.needed || signature.state !== 'none') && ['Signature', `${states[signature.state] ?? signature.state}${signature.kid && `, of ${signature.kid}`}`], signature.expires_at && ['Expires', exact(signature.expires_at)],
+    t.cache && ['Variant', t.cache.memory || t.cache.disk ? 'stored' : 'not stored'], t.last_failure && ['Last failure', t.last_failure.error], t.ignored.length > 0 && ['Ignored', t.ignored.join(', ')],
+  ].filter(Boolean);
+  if (!refused && !t.options && code !== 'bad-option' && !facts.length) return [];
+  return [{ name: 'Options', facts, ...(refused ? { kind: 'bad', text: 'They need a good signature.' } : code === 'bad-option' ? { kind: 'bad', text: 'An option is not valid.' }
+    : t.off ? { kind: 'warn', text: `They change nothing: ${t.off}.` } : { kind: t.last_failure || t.killed_worker ? 'bad' : 'good', text: t.options || 'None: the stored picture is asked for.' }) }];
 }
 
 function stored(c, entry) {
@@ -82,7 +99,7 @@ export default function Explain({ query }) {
   const [typed, setTyped] = useState(query.path || '');
   const [asked, setAsked] = useState({ path: query.path || '', probe: false, turn: 0 });
   const server = useLoad((signal) => get('/server', {}, signal), []);
-  const told = useLoad(async (signal) => (asked.path ? get('/explain', { path: asked.path, probe: asked.probe ? 'true' : '' }, signal) : null), [asked]);
+  const told = useLoad(async (signal) => (asked.path ? get('/explain', { path: asked.path, accept: 'image/avif,image/webp,*/*', probe: asked.probe ? 'true' : '' }, signal) : null), [asked]);
   const ask = (e) => {
     e.preventDefault();
     const at = asPath(typed, server.data?.public_url);
@@ -124,11 +141,12 @@ function Told({ e, base }) {
 
 // Shown is the picture. Its key is the path after the alias.
 function Shown({ e }) {
+  const [at, asked] = e.path.split(/\?(.*)/s);
   let key;
   try {
-    key = decodeURIComponent(e.path.split('/').slice(2).join('/'));
+    key = decodeURIComponent(at.split('/').slice(2).join('/'));
   } catch {
     return null;
   }
-  return html`<${Card} title="The picture"><div class="frame-picture"><${Picture} path=${path`/aliases/${e.alias}/picture`} query=${{ key }} alt=${`The picture ${key}`} /></div><//>`;
+  return html`<${Card} title="The picture"><div class="frame-picture"><${Picture} path=${path`/aliases/${e.alias}/picture`} query=${{ key, query: asked }} alt=${`The picture ${key}`} /></div><//>`;
 }

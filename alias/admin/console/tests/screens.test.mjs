@@ -10,7 +10,7 @@ import { expiry } from '../screens/tokens.js';
 
 test('asPath', () => {
   for (const [want, ...args] of [
-    ['/shop/a.png', 'https://images.example.com/shop/a.png?v=1#x'], ['/shop/a.png', ' shop/a.png '], ['/shop/a%20b/%C3%A9.png', '/shop/a b/é.png'],
+    ['/shop/a.png?v=1&w=%22', 'https://images.example.com/shop/a.png?v=1&w="#x'], ['/shop/a.png', ' shop/a.png '], ['/shop/a%20b/%C3%A9.png', '/shop/a b/é.png'],
     ['/shop/100%25.png', '/shop/100%25.png'], ['/shop/a.png', 'https://cdn.example.com/img/shop/a.png', 'https://cdn.example.com/img'], ['/', 'https://images.example.com'],
     ['/shop/%22%3C.png', '/shop/"<.png'], ['/shop/../a', 'http://127.0.0.1:8080/shop/../a'],
   ]) assert.equal(asPath(...args), want, JSON.stringify(args));
@@ -38,6 +38,17 @@ test('way', () => {
     ['URL good, Alias good, Credential good, Session warn, Cache good, S3, Answer good', { ...found, session: { expires_at: '2026-11-29T18:30:00Z', error: 'STS is away' } }],
     ['URL good, Alias good, Credential good, Session bad, Cache good, S3, Answer bad', { ...found, status: 503, session: { expires_at: null, error: 'STS refuses' } }],
   ]) assert.equal(kinds(e), want);
+});
+
+test('options', () => {
+  const t = { off: '', signature: { needed: false, state: 'none', kid: '' }, options: 'w=250', template: '', width: { asked: 200, used: 250 }, ignored: ['v'], format: 'webp', cache: null };
+  const step = (more, code = '') => way({ ...found, code, transform: { ...t, ...more } }).find((s) => s.name === 'Options');
+  assert.deepEqual(step({}), { name: 'Options', kind: 'good', text: 'w=250', facts: [['Width', '200, rounded up to 250'], ['Format', 'webp'], ['Ignored', 'v']] });
+  assert.equal(step({ signature: { needed: true, state: 'expired', kid: '' } }).kind, 'bad');
+  assert.equal(step({ options: '' }, 'bad-option').text, 'An option is not valid.');
+  assert.equal(step({ off: "the alias's transforms are off" }).kind, 'warn');
+  assert.equal(step({ options: '', width: null, ignored: [], format: '' }), undefined);
+  assert.deepEqual(step({ signature: { needed: true, state: 'ok', kid: 'k1', expires_at: '2026-11-29T18:30:00Z' }, width: null, ignored: [] }).facts, [['Format', 'webp'], ['Signature', 'good, of k1'], ['Expires', '2026-11-29T18:30:00Z']]);
 });
 
 test('clock', () => {
