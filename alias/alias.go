@@ -174,7 +174,8 @@ func (a *Alias) fields() map[string]any {
 		"cors_headers": fmt.Sprintf("%q", a.CORSHeaders),
 		"cache_min":    a.CacheMin, "cache_max": a.CacheMax,
 		"fallback": a.Fallback, "fallback.missing": a.Fallback.Missing, "fallback.broken": a.Fallback.Broken,
-		"transforms": a.Transforms, "access": a.Access, "widths": fmt.Sprint(a.Widths), "templates": fmt.Sprintf("%q", a.Templates),
+		"transforms": a.Transforms, "access": a.Access, "widths": fmt.Sprint(a.Widths),
+		"templates": fmt.Sprintf("%q", a.Templates),
 	}
 	for name, query := range a.Templates {
 		fields[templateField(name)] = query

@@ -131,8 +131,8 @@ func opensAny(ctx context.Context, store Store, sealer Sealer) bool {
 		func(a *Alias) error {
 			for _, k := range a.SigningKeys {
 				_, err := sealer.OpenSigningKey(k.Sealed, a.ID, k.KID)
-				if err = found(err); err != nil {
-					return err
+				if stop := found(err); stop != nil {
+					return stop
 				}
 			}
 			return nil

@@ -67,7 +67,8 @@ func (a *Alias) NewestKey() (SigningKey, bool) {
 }
 
 // AddSigningKey makes a signing key for an alias, the newest from then on, and an entry of the
-// audit. It raises the revision of the alias. Running operations do not block it. It returns ErrNotFound if there is no such
+// audit. It raises the revision of the alias. Running operations do not block it.
+// It returns ErrNotFound if there is no such
 // alias, and ErrTooManyKeys if it has MaxSigningKeys.
 func (r *Registry) AddSigningKey(ctx context.Context, name Name, actor string) (SigningKey, error) {
 	var key SigningKey
@@ -101,7 +102,8 @@ func (r *Registry) newSigningKey(a *Alias) (SigningKey, error) {
 }
 
 // DeleteSigningKey deletes a signing key, and adds an entry to the audit: URLs that it has signed
-// are refused from then on. It raises the revision of the alias. Running operations do not block it. It returns ErrNotFound if
+// are refused from then on. It raises the revision of the alias. Running operations do not block it.
+// It returns ErrNotFound if
 // there is no such alias or key.
 func (r *Registry) DeleteSigningKey(ctx context.Context, name Name, kid, actor string) error {
 	return r.changeKeys(ctx, &AuditEntry{
@@ -169,7 +171,9 @@ type opened struct {
 }
 
 // Load is that of Store, and of a Replica.
-func (s opened) Load(ctx context.Context, credential func(*Credential) error, use func(*Alias) error) (Position, error) {
+func (s opened) Load(
+	ctx context.Context, credential func(*Credential) error, use func(*Alias) error,
+) (Position, error) {
 	return openingLoader{s.Store, s.sealer}.Load(ctx, credential, use)
 }
 

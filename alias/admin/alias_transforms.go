@@ -16,7 +16,9 @@ func (in *aliasInput) transformFields(null onNull) []field {
 		member[alias.Transforms]{"transforms", asText[alias.Transforms], func(a *alias.Alias) *alias.Transforms {
 			return &a.Transforms
 		}}.of(in, null),
-		member[alias.Access]{"access", asText[alias.Access], func(a *alias.Alias) *alias.Access { return &a.Access }}.of(in, null),
+		member[alias.Access]{"access", asText[alias.Access], func(a *alias.Alias) *alias.Access {
+			return &a.Access
+		}}.of(in, null),
 		member[[]int]{"widths", asInts, func(a *alias.Alias) *[]int { return &a.Widths }}.of(in, null),
 		in.templatesField(null),
 	}
@@ -39,7 +41,8 @@ func asInts(raw json.RawMessage) ([]int, string) {
 // templateEdit is a template in a request; null removes it from an alias.
 type templateEdit struct{}
 
-const templateForms = `a query as a string, like "w=240&h=240&fit=cover", or its options as an object, like {"w":240,"h":240,"fit":"cover"}`
+const templateForms = `a query as a string, like "w=240&h=240&fit=cover", ` +
+	`or its options as an object, like {"w":240,"h":240,"fit":"cover"}`
 
 func (in *aliasInput) templatesField(null onNull) field {
 	r := reader{forms: []form{formOf[map[string]templateEdit]()}}

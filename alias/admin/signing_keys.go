@@ -41,8 +41,8 @@ func (h signingKeys) mount(t *routes) {
 	mount(t, endpoint[none, none]{method: http.MethodDelete, path: all + "/{kid}", resource: resource,
 		summary: "Delete a signing key of an alias; URLs that it has signed are refused from then on", roles: roles,
 		statuses: []int{http.StatusNoContent}, do: h.remove})
-	mount(t, endpoint[signInput, signedJSON]{method: http.MethodPost, path: aliasesPath + "/{name}/sign", resource: resource,
-		summary: "Sign a URL of an alias with its newest signing key", roles: roles, fields: signFields,
+	mount(t, endpoint[signInput, signedJSON]{method: http.MethodPost, path: aliasesPath + "/{name}/sign",
+		resource: resource, summary: "Sign a URL of an alias with its newest signing key", roles: roles, fields: signFields,
 		fails: []error{errNoSigningKey}, example: `{"path":"/shop/a.jpg?w=400","expires_in":"24h"}`,
 		check: func(_ context.Context, c *call[signInput]) []alias.Problem { return c.in.problems(c.name) }, do: h.sign})
 }
@@ -92,7 +92,9 @@ func (h signingKeys) create(ctx context.Context, c *call[none]) (reply[newSignin
 	}
 	return reply[newSigningKeyJSON]{
 		status: http.StatusCreated, location: aliasesPath + "/" + string(c.name) + "/signing-keys/" + k.KID,
-		body: newSigningKeyJSON{k.KID, base64.RawURLEncoding.EncodeToString([]byte(k.Secret.Reveal())), timestamp(k.CreatedAt)},
+		body: newSigningKeyJSON{
+			k.KID, base64.RawURLEncoding.EncodeToString([]byte(k.Secret.Reveal())), timestamp(k.CreatedAt),
+		},
 	}, nil
 }
 
@@ -104,7 +106,8 @@ func (h signingKeys) remove(ctx context.Context, c *call[none]) (reply[none], er
 	kid := c.request.PathValue("kid")
 	switch {
 	case !alias.IsKID(kid): // it may be a misplaced secret
-		return reply[none]{}, failf(alias.ErrNotFound, "a signing key is named by its kid: 4 to 32 lower-case letters and digits")
+		return reply[none]{}, failf(alias.ErrNotFound,
+			"a signing key is named by its kid: 4 to 32 lower-case letters and digits")
 	case !slices.ContainsFunc(a.SigningKeys, func(k alias.SigningKey) bool { return k.KID == kid }):
 		return reply[none]{}, failf(alias.ErrNotFound, "the alias %s has no signing key named %s", c.name, kid)
 	}

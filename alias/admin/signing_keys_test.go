@@ -34,7 +34,7 @@ func noKey(t *testing.T, where, text string, k newSigningKeyJSON) {
 		t.Fatalf("the secret has %d bytes, %v", len(raw), err)
 	}
 	for _, form := range []string{
-		k.Secret, string(raw), base64.StdEncoding.EncodeToString(raw), fmt.Sprintf("%x", raw), fmt.Sprint(raw),
+		k.Secret, string(raw), base64.StdEncoding.EncodeToString(raw), fmt.Sprintf("%x", raw), fmt.Sprintf("%v", raw),
 	} {
 		if contains(text, form) {
 			t.Errorf("%s has the secret of a signing key: %s", where, text)

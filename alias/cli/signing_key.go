@@ -67,7 +67,9 @@ func (c *signingKeyCreateCmd) Run(s *session) error {
 
 // remove deletes a key whose secret was not printed.
 func (c *signingKeyCreateCmd) remove(s *session, kid string, err error) error {
-	_, failed := s.do(client.Request{Method: http.MethodDelete, Path: client.Path("aliases", c.Alias, "signing-keys", kid)})
+	_, failed := s.do(client.Request{
+		Method: http.MethodDelete, Path: client.Path("aliases", c.Alias, "signing-keys", kid),
+	})
 	if failed != nil {
 		return fmt.Errorf("%w; the key %s was made, and deleting it failed too (%w): run ixmage signing-key rm %s %s",
 			err, kid, failed, c.Alias, kid)
@@ -87,7 +89,8 @@ func (*signingKeyRmCmd) Examples() []string {
 }
 
 func (c *signingKeyRmCmd) Run(s *session) error {
-	if err := s.term.confirm(c.Yes, "Delete the signing key "+c.KID+" of the alias "+c.Alias+", and refuse all URLs that it has signed"); err != nil {
+	question := "Delete the signing key " + c.KID + " of the alias " + c.Alias + ", and refuse all URLs that it has signed"
+	if err := s.term.confirm(c.Yes, question); err != nil {
 		return err
 	}
 	_, err := s.do(client.Request{Method: http.MethodDelete, Path: client.Path("aliases", c.Alias, "signing-keys", c.KID)})

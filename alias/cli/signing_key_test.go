@@ -13,7 +13,7 @@ import (
 )
 
 // parsed returns the command of a command line.
-func parsed(t *testing.T, words ...string) command {
+func parsed(t *testing.T, words ...string) command { //nolint:ireturn // it is any command
 	t.Helper()
 	var c Commands
 	k, err := kong.New(&c, append(Options(), kong.Name("ixmage"))...)

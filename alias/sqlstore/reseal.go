@@ -30,7 +30,8 @@ func (s *Store) Reseal(ctx context.Context, r Resealing) (int, error) {
 	replaced := 0
 	err := s.update(ctx, func(t *tx) error {
 		replaced = 0
-		err := errors.Join(t.resealCredentials(&r, &replaced), t.resealAliases(&r, &replaced), t.resealOperations(&r, &replaced))
+		err := errors.Join(
+			t.resealCredentials(&r, &replaced), t.resealAliases(&r, &replaced), t.resealOperations(&r, &replaced))
 		if err != nil {
 			return err
 		}

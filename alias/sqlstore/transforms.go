@@ -40,7 +40,7 @@ func transformsOf(a *alias.Alias) transformsRow {
 func mustJSON(v any) string {
 	text, err := json.Marshal(v)
 	if err != nil {
-		panic(err)
+		panic(err) //nolint:forbidigo // see above
 	}
 	return string(text)
 }
@@ -65,7 +65,8 @@ func (r transformsRow) into(a *alias.Alias) error {
 		return fmt.Errorf("read its signing keys: %w", err)
 	}
 	for _, k := range keys {
-		a.SigningKeys = append(a.SigningKeys, alias.SigningKey{KID: k.KID, Sealed: k.Sealed, CreatedAt: fromMicros(k.CreatedAt)})
+		made := alias.SigningKey{KID: k.KID, Sealed: k.Sealed, CreatedAt: fromMicros(k.CreatedAt)}
+		a.SigningKeys = append(a.SigningKeys, made)
 	}
 	return nil
 }
