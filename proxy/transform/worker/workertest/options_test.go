@@ -294,6 +294,9 @@ func TestCorpus(t *testing.T) {
 				return
 			}
 			for _, output := range []uint8{jpegType, pngType, webpType, avifType} {
+				if output == pngType && bytes.HasPrefix(c.ready.Version[:], []byte("8.14")) {
+					continue // Debian's libvips does not write it (docs/decisions/transform-worker.md)
+				}
 				r := plain(p.Body, output)
 				r.Flags, r.Width = flagCopyright, 64
 				_, body := c.do(r, p.Body, nil)
