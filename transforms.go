@@ -15,8 +15,8 @@ import (
 	"ixmage/proxy/transform"
 )
 
-// burst is for how long an alias or a client that was idle may have all of its share at once.
-const burst = 30 * time.Second
+// burst is how many seconds of its share an alias or a client may have at once after it was idle.
+const burst = 30
 
 // Bounds of the settings of the workers.
 const (
@@ -130,7 +130,7 @@ func share(percent, workers int) transform.Rate {
 		return transform.Rate{}
 	}
 	each := time.Duration(percent) * time.Duration(workers) * time.Second / 100
-	return transform.Rate{PerSecond: each, Burst: each * time.Duration(burst/time.Second)}
+	return transform.Rate{PerSecond: each, Burst: burst * each}
 }
 
 // transformRecorder counts what the workers do, in metrics and in the usage of the alias.

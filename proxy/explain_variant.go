@@ -73,7 +73,7 @@ func (p *Proxy) explainQuery(e *Explanation, a *alias.Alias, u asked) (*variant,
 	t.Ignored = append([]string{}, transform.UnknownNames(query)...)
 	locked, free := a.Access == alias.AccessSigned, a.Transforms == alias.TransformsOpen
 	if locked || t.Off == "" && !free && hasSignature(query) {
-		until, kid, err := signature.Verify(p.keys.of(a), pathOf(u.uri), query, u.now)
+		until, kid, err := signature.Verify(p.keys.ready(a).keys, pathOf(u.uri), query, u.now)
 		t.Signature = ExplainedSignature{Needed: locked, State: checkOutcome(err), KID: kid}
 		if !until.IsZero() {
 			until = until.UTC()

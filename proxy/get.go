@@ -234,7 +234,8 @@ func (p *Proxy) representationFor(x *exchange, r *cache.Reader, ck cache.Key) (*
 		err := f.complete(r)
 		return f, err
 	}
-	if w := (rangeRequest{route: x.route, key: ck, obj: f.obj, span: x.span}); x.variant() == nil && strongTag(f.obj.etag) != "" {
+	w := rangeRequest{route: x.route, key: ck, obj: f.obj, span: x.span}
+	if x.variant() == nil && strongTag(f.obj.etag) != "" {
 		f.rest = func(off int64) (chunkReader, error) {
 			w.byteRange = byteRange{off, math.MaxInt64}
 			return p.cache.Stream(p.base, ck, p.loadRange(w))

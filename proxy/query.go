@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"sync/atomic"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/valyala/fasthttp"
 
 	"ixmage/alias"
@@ -47,17 +45,13 @@ var errSigned = fmt.Errorf("%w, and an option needs it", signature.ErrMissing)
 // options. It sets x.terms if either matters.
 func (p *Proxy) readQuery(x *exchange, uri []byte, object string) error {
 	a := x.route.Alias
-	i := bytes.IndexByte(uri, '?')
+	path, query, asks := bytes.Cut(uri, []byte{'?'})
 	locked, transforms := a.Access == alias.AccessSigned, p.transforms != nil && a.Transforms != alias.TransformsOff
-	if !locked && (i < 0 || !transforms) {
+	if !locked && (!asks || !transforms) {
 		return nil
 	}
-	var query []byte
-	if i >= 0 {
-		query = uri[i+1:]
-	}
 	if locked || a.Transforms != alias.TransformsOpen && hasSignature(query) {
-		until, err := p.verify(x, pathOf(uri), query)
+		until, err := p.verify(x, pathOf(path), query)
 		if err != nil {
 			return &unsignedError{err}
 		}
@@ -161,11 +155,13 @@ func wanted(a *alias.Alias, query []byte, free bool) (transform.Options, error) 
 	return o, err
 }
 
+var errNoTemplate = &transform.OptionError{Option: "t", Detail: "t must be the name of a template of the alias"}
+
 // templateOf returns the options of a template of an alias.
 func templateOf(a *alias.Alias, name string) (transform.Options, error) {
 	query, ok := a.Templates[name]
 	if !ok {
-		return transform.Options{}, &transform.OptionError{Option: "t", Detail: "t must be the name of a template of the alias"}
+		return transform.Options{}, errNoTemplate
 	}
 	o, _, err := transform.Parse([]byte(query))
 	return o, err
@@ -188,71 +184,6 @@ func (x *exchange) payer() string {
 	return clientKey(addr).String()
 }
 
-// signingKeys has the keys of aliases in the form that verifies. It is safe for concurrent use.
-type signingKeys struct {
-	byAlias *lru.Cache[int64, verifiers]
-}
-
-// verifiers are the keys of one revision of an alias.
-type verifiers struct {
-	revision int64
-	keys     []*signature.Key
-	used     map[string]*atomic.Int64 // by kid, the second of the last good signature; 0: none since the start
-}
-
-// use notes a good signature.
-func (v verifiers) use(kid string, now time.Time) {
-	if used, second := v.used[kid], now.Unix(); used.Load() < second {
-		used.Store(second)
-	}
-}
-
-// LastUse returns when a request with a good signature of a key came last to this process, to the
-// second, or zero.
-func (p *Proxy) LastUse(aliasID int64, kid string) time.Time {
-	v, _ := p.keys.byAlias.Peek(aliasID)
-	if used := v.used[kid]; used != nil && used.Load() != 0 {
-		return time.Unix(used.Load(), 0).UTC()
-	}
-	return time.Time{}
-}
-
-// maxSigningKeys is how many aliases have their keys ready.
-const maxSigningKeys = 4096
-
-func newSigningKeys() signingKeys {
-	byAlias, err := lru.New[int64, verifiers](maxSigningKeys)
-	if err != nil { // the size is positive
-		panic(err) //nolint:forbidigo // see above
-	}
-	return signingKeys{byAlias}
-}
-
-// of returns the keys of an alias.
-func (s signingKeys) of(a *alias.Alias) []*signature.Key { return s.ready(a).keys }
-
-// ready returns the keys of an alias with their uses, which a change of the alias does not forget.
-// A key that cannot be read verifies nothing.
-func (s signingKeys) ready(a *alias.Alias) verifiers {
-	old, ok := s.byAlias.Get(a.ID)
-	if ok && old.revision == a.Revision {
-		return old
-	}
-	v := verifiers{revision: a.Revision, used: map[string]*atomic.Int64{}}
-	for _, k := range a.SigningKeys {
-		key, err := signature.NewKey(k.KID, []byte(k.Secret.Reveal()))
-		if err != nil {
-			continue
-		}
-		v.keys = append(v.keys, key)
-		if v.used[k.KID] = old.used[k.KID]; v.used[k.KID] == nil {
-			v.used[k.KID] = new(atomic.Int64)
-		}
-	}
-	s.byAlias.Add(a.ID, v)
-	return v
-}
-
 // limit returns the Cache-Control of an answer of some age in seconds to a signed URL: no cache
 // keeps it for longer than the URL lasts, and if the alias has no other answers, browsers alone
 // keep it.
@@ -261,11 +192,16 @@ func (t terms) limit(control []byte, age int64, now time.Time) []byte {
 	if !t.until.IsZero() {
 		last = age + max(0, int64(t.until.Sub(now)/time.Second))
 	}
-	list := parseCacheControl(string(control))
+	list := slices.DeleteFunc(parseCacheControl(string(control)), func(d directive) bool {
+		switch d.name {
+		case "public", "private", "s-maxage":
+			return t.signed
+		case "stale-while-revalidate", "stale-if-error":
+			return last >= 0
+		}
+		return false
+	})
 	if t.signed {
-		list = slices.DeleteFunc(list, func(d directive) bool {
-			return d.name == "public" || d.name == "private" || d.name == "s-maxage"
-		})
 		list = slices.Insert(list, 0, directive{name: "private"})
 	}
 	bounded := last < 0 || has(list, "no-store")

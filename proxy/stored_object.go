@@ -138,7 +138,8 @@ func decodeObject(b []byte, a *alias.Alias) (*object, error) {
 // isServable reports whether decoded fields are such as newObject makes: each goes into a
 // header as it is.
 func (o *object) isServable() bool {
-	if !pictures[string(o.contentType)] && !(o.variant && transform.IsText(string(o.contentType))) || o.modified.Nanosecond() != 0 {
+	text := o.variant && transform.IsText(string(o.contentType))
+	if !pictures[string(o.contentType)] && !text || o.modified.Nanosecond() != 0 {
 		return false
 	}
 	tag, rest, ok := scanETag(o.etag)

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 	"time"
 
 	"ixmage/alias"
@@ -100,33 +102,51 @@ type variantMaker struct {
 }
 
 func (m *variantMaker) load(ctx context.Context, old *cache.Entry) (*cache.Source, error) {
-	var confirmed *object // the variant that is stored, if it may be confirmed
+	var stored *object // the variant, if it may be confirmed
 	if old != nil && !old.Purged() {
-		confirmed = old.Meta.(*object)
-		if src, err := m.renew(ctx, confirmed); src != nil || err != nil {
+		stored = old.Meta.(*object)
+		if src, ok, err := m.renew(ctx, stored); ok || err != nil {
 			return src, err
 		}
 	}
-	source, err := m.open(ctx, m.object)
-	if err != nil {
-		return nil, err
+	var in sources
+	defer in.Close()
+	for i, path := range []string{m.object, m.options.Mark()} {
+		if path == "" {
+			continue
+		}
+		var err error
+		if in[i], err = m.open(ctx, path); err != nil {
+			return nil, err
+		}
 	}
-	defer source.Close()
+	return m.make(ctx, in, stored)
+}
+
+// sources are the object of a variant, and its watermark or nil.
+type sources [2]*sourcePicture
+
+// Close closes those that are open.
+func (s *sources) Close() {
+	for _, p := range s {
+		if p != nil {
+			p.Close()
+		}
+	}
+}
+
+func (m *variantMaker) make(ctx context.Context, in sources, stored *object) (*cache.Source, error) {
+	source, mark := in[0], in[1]
+	madeOf := identityOf(source.obj, mark.object())
+	stale := source.Status == cache.Stale || mark != nil && mark.Status == cache.Stale
+	if stored != nil && madeOf != "" && madeOf == stored.madeOf {
+		return unchangedSource(m.dated(stored.renewed(source.obj), source.obj, stale)), nil
+	}
 	r := transform.Request{
 		Owner: m.route.Alias.ID, Client: m.client, Options: m.options, Accepts: m.accepts, Source: source.blob,
 	}
-	var mark *sourcePicture
-	if path := m.options.Mark(); path != "" {
-		if mark, err = m.open(ctx, path); err != nil {
-			return nil, err
-		}
-		defer mark.Close()
+	if mark != nil {
 		r.Mark = &mark.blob
-	}
-	madeOf := identityOf(source.obj, mark.object())
-	stale := source.Status == cache.Stale || mark != nil && mark.Status == cache.Stale
-	if confirmed != nil && madeOf != "" && madeOf == confirmed.madeOf {
-		return unchangedSource(m.dated(confirmed.renewed(source.obj), source.obj, stale)), nil
 	}
 	derived, err := transform.Derive(ctx, m.transforms.Do, r)
 	if errors.Is(err, transform.ErrAsStored) {
@@ -174,55 +194,55 @@ func (m *variantMaker) failed(source *object, err error) error {
 	return err
 }
 
-// renew returns the source of a variant whose objects have not changed since, and nil if one has,
-// or is not known well enough to tell. It reads no object.
-func (m *variantMaker) renew(ctx context.Context, old *object) (*cache.Source, error) {
-	obj, err := m.current(ctx, m.object)
-	if err != nil || obj == nil {
-		return nil, err
+// renew returns the source of a variant whose objects have not changed since. It is not ok if one
+// has, or is not known well enough to tell. It reads no object.
+func (m *variantMaker) renew(ctx context.Context, old *object) (src *cache.Source, ok bool, err error) {
+	obj, ok, err := m.current(ctx, m.object)
+	if err != nil || !ok {
+		return nil, false, err
 	}
 	var mark *object
 	if path := m.options.Mark(); path != "" {
-		if mark, err = m.current(ctx, path); err != nil || mark == nil {
-			return nil, err
+		if mark, ok, err = m.current(ctx, path); err != nil || !ok {
+			return nil, false, err
 		}
 	}
 	if id := identityOf(obj, mark); id == "" || id != old.madeOf {
-		return nil, nil
+		return nil, false, nil
 	}
-	return unchangedSource(m.dated(old.renewed(obj), obj, false)), nil
+	return unchangedSource(m.dated(old.renewed(obj), obj, false)), true, nil
 }
 
-// current returns the metadata of an object from the cache, or else from S3, and nil if they are
-// in the cache and have to be revalidated there.
-func (m *variantMaker) current(ctx context.Context, path string) (*object, error) {
+// current returns the metadata of an object from the cache, or else from S3. It is not ok if the
+// object is in the cache and has to be revalidated there.
+func (m *variantMaker) current(ctx context.Context, path string) (obj *object, ok bool, err error) {
 	ck := keyOf(m.route.Alias, path)
 	m.cache.Open(ctx, ck)
 	if e, ok := m.cache.Hit(ck, time.Now()); ok {
 		defer e.Release()
-		return e.Meta.(*object), nil
+		return e.Meta.(*object), true, nil
 	}
 	if m.cache.Has(ck) || m.cache.Fetching(ck) {
-		return nil, nil
+		return nil, false, nil
 	}
-	obj, _, err := m.stat(origin.WithSpan(ctx, m.span), m.route, ck, true)
-	return obj, err
+	obj, _, err = m.stat(origin.WithSpan(ctx, m.span), m.route, ck, true)
+	return obj, err == nil, err
 }
 
 // identityOf names the versions of the objects that a variant is made of; it is empty if S3 gives
 // an object no strong entity tag.
 func identityOf(objs ...*object) string {
-	var id string
+	tags := make([]string, 0, len(objs))
 	for _, o := range objs {
 		switch {
 		case o == nil:
 		case strongTag(o.etag) == "":
 			return ""
 		default:
-			id += o.etag
+			tags = append(tags, o.etag)
 		}
 	}
-	return id
+	return strings.Join(tags, "")
 }
 
 // sourcePicture is an object that is being read for a job.
@@ -338,7 +358,7 @@ func (o *object) modifiedText() string {
 	if o.etag != "" {
 		return ""
 	}
-	return o.modified.Format(time.RFC3339Nano) + fmt.Sprint(o.size)
+	return o.modified.Format(time.RFC3339Nano) + strconv.FormatInt(o.size, 10)
 }
 
 // renewed returns the metadata of a variant o whose object is still the same.

@@ -488,6 +488,8 @@ func TestTermsLimit(t *testing.T) {
 		{"s-maxage=3600, max-age=30", false, time.Minute, 0, "s-maxage=60, max-age=30"},
 		{"s-maxage=3600", true, time.Minute, 0, "private, max-age=60"},
 		{"no-cache", false, time.Minute, 0, "no-cache, max-age=60"},
+		{"max-age=3600, stale-if-error=9, stale-while-revalidate=9", false, time.Minute, 0, "max-age=60"},
+		{"max-age=3600, stale-if-error=9", false, 0, 0, "max-age=3600, stale-if-error=9"},
 		{"no-store", false, time.Minute, 0, "no-store"},
 		{"public, max-age=3600", false, -time.Minute, 0, "public, max-age=0"},
 	} {

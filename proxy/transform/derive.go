@@ -109,7 +109,7 @@ type description struct {
 
 func describe(source *Blob, r *Result) []byte {
 	h := upright(source.Header, r.Source)
-	body, _ := json.Marshal(description{ // it has neither channels nor functions
+	body, _ := json.Marshal(description{ //nolint:errchkjson // it has neither channels nor functions
 		Width: h.Width, Height: h.Height, Type: h.Type.MIME(), Bytes: source.Size,
 		Orientation: r.Source.Orientation, Frames: h.Frames, Alpha: h.Alpha, Color: DominantColor(r.Body),
 	})
