@@ -76,7 +76,7 @@ type serveCmd struct {
 	TransformWorker      string        `help:"Program that resizes pictures, bin/ixmage-worker of make worker. Default: none, and the query of a URL changes nothing." placeholder:"PATH"`
 	TransformWorkers     int           `default:"0" min:"0" help:"Workers, each of which transforms one picture at a time. 0: one for each processor."`
 	TransformTimeout     time.Duration `default:"5s" help:"Longest time for one picture; its worker is killed then. At most 10s."`
-	TransformMemory      alias.Size    `default:"1GiB" help:"Address space of one worker. It is no part of --cache-memory."`
+	TransformMemory      alias.Size    `default:"1GiB" help:"Address space of one worker, at most 1GiB. It is no part of --cache-memory."`
 	TransformAliasShare  int           `default:"75" min:"1" help:"Percentage of the time of all workers that the requests for one alias may take on average; more are answered 429. 100: no limit."`
 	TransformClientShare int           `default:"25" min:"1" help:"The same for one client address (IPv6: /64). Loopback, and trusted proxies that name no client, are exempt. 100: no limit."`
 

@@ -121,7 +121,7 @@ var mistakes = []struct{ flag, value, says string }{
 	{"origin-idle-timeout", "ten", "use forms like 500ms, 30s or 1m30s"},
 	{"transform-workers", "257", "must be from 0 to 256"},
 	{"transform-timeout", "11s", "must be from 100ms to 10s"},
-	{"transform-memory", "1MiB", "must be at least 256MiB"},
+	{"transform-memory", "1MiB", "must be from 256MiB to 1GiB"},
 	{"transform-alias-share", "0", "not a whole number from 1 to 16777216"},
 	{"transform-client-share", "-1", "not a whole number from 1 to 16777216"},
 	{"origin-queue-timeout", "1 m", "use forms like 500ms, 30s or 1m30s"},

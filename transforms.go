@@ -24,6 +24,7 @@ const (
 	minTransformTime   = 100 * time.Millisecond
 	maxTransformTime   = 10 * time.Second
 	minTransformMemory = 256 << 20
+	maxTransformMemory = 1 << 30 // that of the worker itself
 )
 
 func (s *serveCmd) checkTransforms(errs *configErrors) {
@@ -33,8 +34,8 @@ func (s *serveCmd) checkTransforms(errs *configErrors) {
 	if t := s.TransformTimeout; t < minTransformTime || t > maxTransformTime {
 		errs.addf("transform-timeout", "%s must be from %s to %s", t, minTransformTime, maxTransformTime)
 	}
-	if s.TransformMemory < minTransformMemory {
-		errs.addf("transform-memory", "%d bytes must be at least 256MiB", s.TransformMemory)
+	if m := s.TransformMemory; m < minTransformMemory || m > maxTransformMemory {
+		errs.addf("transform-memory", "%d bytes must be from 256MiB to 1GiB", m)
 	}
 }
 

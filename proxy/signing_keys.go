@@ -15,11 +15,11 @@ type signingKeys struct {
 	byAlias *lru.Cache[int64, verifiers]
 }
 
-// verifiers are the keys of one revision of an alias.
+// verifiers are the keys of an alias.
 type verifiers struct {
-	revision int64
-	keys     []*signature.Key
-	used     map[string]*atomic.Int64 // by kid, the second of the last good signature; 0: none since the start
+	alias *alias.Alias // which the registry never changes: a change makes another one
+	keys  []*signature.Key
+	used  map[string]*atomic.Int64 // by kid, the second of the last good signature; 0: none since the start
 }
 
 // use notes a good signature.
@@ -54,10 +54,10 @@ func newSigningKeys() signingKeys {
 // A key that cannot be read verifies nothing.
 func (s signingKeys) ready(a *alias.Alias) verifiers {
 	old, ok := s.byAlias.Get(a.ID)
-	if ok && old.revision == a.Revision {
+	if ok && old.alias == a {
 		return old
 	}
-	v := verifiers{revision: a.Revision, used: map[string]*atomic.Int64{}}
+	v := verifiers{alias: a, used: map[string]*atomic.Int64{}}
 	for _, k := range a.SigningKeys {
 		key, err := signature.NewKey(k.KID, []byte(k.Secret.Reveal()))
 		if err != nil {

@@ -178,7 +178,7 @@ func (e *variantEnv) trust() {
 	key, err := signature.NewKey("k1234567", []byte(variantKey))
 	must(e.t, err)
 	e.proxy.keys.byAlias.Add(route.Alias.ID, verifiers{
-		route.Alias.Revision, []*signature.Key{key}, map[string]*atomic.Int64{"k1234567": {}},
+		route.Alias, []*signature.Key{key}, map[string]*atomic.Int64{"k1234567": {}},
 	})
 }
 
