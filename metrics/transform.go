@@ -115,7 +115,8 @@ func newTransform() *transform {
 	}
 	t := &transform{
 		queued: prometheus.NewHistogram(opts("transform_queue_seconds", "Time that a job waited for a worker.")),
-		decode: prometheus.NewHistogram(opts("transform_decode_seconds", "Time in which a worker decoded and transformed a picture.")),
+		decode: prometheus.NewHistogram(
+			opts("transform_decode_seconds", "Time in which a worker decoded and transformed a picture.")),
 		encode: prometheus.NewHistogramVec(
 			opts("transform_encode_seconds", "Time in which a worker encoded a result."), []string{"format"}),
 		starts: counter("transform_worker_starts_total", "Workers that were started."),
