@@ -224,6 +224,7 @@ func confinement() []byte {
 		Group   bool // it leads one
 		AS      uint64
 		Core    uint64
+		Nice    int
 		Arg0    string
 		Signals string
 	}
@@ -233,6 +234,8 @@ func confinement() []byte {
 	unix.Getrlimit(unix.RLIMIT_AS, &space)
 	unix.Getrlimit(unix.RLIMIT_CORE, &core)
 	out.AS, out.Core = space.Max, core.Max
+	raw, _ := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	out.Nice = 20 - raw // as the kernel returns it
 	for fd := range 64 { // without opening one
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil {
 			link, _ := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))

@@ -292,6 +292,7 @@ func TestConfined(t *testing.T) {
 		Dir      string
 		Group    bool
 		AS, Core uint64
+		Nice     int
 	}
 	if err := json.Unmarshal([]byte(strings.TrimRight(string(r.Body), "\x00")), &got); err != nil {
 		t.Fatalf("%v in %s", err, r.Body)
@@ -309,6 +310,9 @@ func TestConfined(t *testing.T) {
 	}
 	if cfg.Memory > 0 && (got.AS != uint64(cfg.Memory) || got.Core != 0) {
 		t.Errorf("address space %d, core %d", got.AS, got.Core)
+	}
+	if cfg.Memory > 0 && got.Nice != 10 {
+		t.Errorf("nice is %d, want 10: workers leave the processors to answers from the cache", got.Nice)
 	}
 	if os.Getenv("PATH") == "" {
 		t.Error("this test needs a variable that is not handed down")
