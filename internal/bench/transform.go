@@ -39,7 +39,7 @@ const (
 var transformFormats = []struct {
 	name            string
 	quality, effort int
-}{{"jpeg", 80, 4}, {"webp", 80, 4}, {"avif", 50, 1}}
+}{{"jpeg", 80, 4}, {"webp", 75, 4}, {"avif", 62, 1}}
 
 // transformFlags are the flags of the transform part.
 func transformFlags(f *flag.FlagSet, c *config) {

@@ -15,7 +15,7 @@ import (
 var qualities = map[string][]int{
 	"jpeg": {50, 60, 70, 75, 80, 85, 90},
 	"webp": {50, 60, 70, 75, 80, 85, 90},
-	"avif": {30, 40, 45, 50, 55, 60, 65, 70, 80},
+	"avif": {30, 40, 50, 55, 60, 62, 65, 70, 80},
 }
 
 // likeness is how near results of a format and quality are to the references.

@@ -185,7 +185,7 @@ func (t *thumbnailer) version() string { return t.libs }
 func (t *thumbnailer) get(ctx context.Context, _, format string) (transformed, error) {
 	out := filepath.Join(t.dir, "out."+format)
 	options := map[string]string{
-		"jpeg": "[Q=80,optimize_coding,strip]", "webp": "[Q=80,strip]", "avif": "[Q=50,effort=1,strip]",
+		"jpeg": "[Q=80,optimize_coding,strip]", "webp": "[Q=75,strip]", "avif": "[Q=62,effort=1,strip]",
 	}[format]
 	args := pin(t.cpu, t.path, t.source, "--size", strconv.Itoa(transformWidth)+"x", "-o", out+options)
 	began := time.Now()

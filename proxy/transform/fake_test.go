@@ -235,7 +235,7 @@ func confinement() []byte {
 	unix.Getrlimit(unix.RLIMIT_CORE, &core)
 	out.AS, out.Core = space.Max, core.Max
 	raw, _ := unix.Getpriority(unix.PRIO_PROCESS, 0)
-	out.Nice = 20 - raw // as the kernel returns it
+	out.Nice = 20 - raw  // as the kernel returns it
 	for fd := range 64 { // without opening one
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil {
 			link, _ := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))

@@ -104,8 +104,8 @@ func TestCanonicalFormat(t *testing.T) {
 		f     Format
 		want  string
 	}{
-		{"w=4&q=80", JPEG, "w=4"}, {"w=4&q=80", WebP, "w=4"}, {"w=4&q=80", AVIF, "q=80&w=4"},
-		{"w=4&q=50", AVIF, "w=4"}, {"w=4&q=50", JPEG, "q=50&w=4"}, {"w=4&q=50", PNG, "w=4"}, {"w=4&q=50", GIF, "w=4"},
+		{"w=4&q=80", JPEG, "w=4"}, {"w=4&q=75", WebP, "w=4"}, {"w=4&q=80", AVIF, "q=80&w=4"},
+		{"w=4&q=62", AVIF, "w=4"}, {"w=4&q=50", JPEG, "q=50&w=4"}, {"w=4&q=50", PNG, "w=4"}, {"w=4&q=50", GIF, "w=4"},
 		{"w=4&anim=0", JPEG, "w=4"}, {"w=4&anim=0", PNG, "w=4"}, {"w=4&anim=0", AVIF, "w=4"},
 		{"w=4&anim=0", WebP, "anim=0&w=4"}, {"w=4&anim=0", GIF, "anim=0&w=4"}, {"w=4&anim=1", GIF, "w=4"},
 		{"w=4&bg=fff", JPEG, "w=4"}, {"w=4&bg=transparent", JPEG, "w=4"}, {"w=4&bg=00000080", JPEG, "bg=7f7f7fff&w=4"},

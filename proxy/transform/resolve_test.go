@@ -165,7 +165,7 @@ func TestTask(t *testing.T) {
 		want  Task
 	}{
 		{"w=400", JPEG, Task{Output: JPEG, Quality: 80, Width: 400}},
-		{"f=auto", AVIF, Task{Output: AVIF, Quality: 50}},
+		{"f=auto", AVIF, Task{Output: AVIF, Quality: 62}},
 		{"h=300&q=7", WebP, Task{Output: WebP, Quality: 7, Height: 300, Animate: true}},
 		{"h=300&q=7&anim=0", WebP, Task{Output: WebP, Quality: 7, Height: 300}},
 		{"h=300&q=7", PNG, Task{Output: PNG, Height: 300}},
@@ -190,8 +190,8 @@ func TestTask(t *testing.T) {
 		{"wm=a.png,tile", PNG, Task{Output: PNG, MarkGravity: SouthEast, MarkOpacity: 100, MarkTile: true}},
 		{"info=1&w=400&gray=1", Raw, Task{Output: Raw, Width: 32, Height: 32, Fit: Inside}},
 		{"lqip=blurhash&w=400&gray=1&q=3", Raw, Task{Output: Raw, Width: 32, Height: 32, Fit: Inside, Gray: true}},
-		{"lqip=1&w=400&h=200&fit=cover", WebP, Task{Output: WebP, Quality: 80, Width: 32, Height: 16, Fit: Cover}},
-		{"lqip=1&w=400&wm=a.png", AVIF, Task{Output: AVIF, Quality: 50, Width: 32, Height: 32, Fit: Inside}},
+		{"lqip=1&w=400&h=200&fit=cover", WebP, Task{Output: WebP, Quality: 75, Width: 32, Height: 16, Fit: Cover}},
+		{"lqip=1&w=400&wm=a.png", AVIF, Task{Output: AVIF, Quality: 62, Width: 32, Height: 32, Fit: Inside}},
 	} {
 		if got := mustParse(t, c.query).Task(c.f); got != c.want {
 			t.Errorf("%q as %s:\n%+v, want\n%+v", c.query, c.f, got, c.want)

@@ -632,7 +632,7 @@ static int encode(const struct request *r, VipsImage *image, void **body, size_t
 #else
 #define KEEP "keep", r->flags & KEEP_COPYRIGHT ? VIPS_FOREIGN_KEEP_EXIF : VIPS_FOREIGN_KEEP_NONE
 #endif
-	int quality = r->quality ? r->quality : r->output == AVIF ? 50 : 80;
+	int quality = r->quality ? r->quality : r->output == AVIF ? 62 : r->output == WEBP ? 75 : 80;
 
 	switch (r->output) {
 	case JPEG:
