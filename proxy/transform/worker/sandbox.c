@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/audit.h>
+#include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -156,6 +157,19 @@ static void emit_argument(int nr, int argument, uint32_t mask, uint32_t value, u
 	emit(BPF_RET | BPF_K, 0, 0, otherwise);
 }
 
+/* The limit of its own processor time. Of another process of its user, which the server
+ * is, it would end that. */
+static void emit_limit(void)
+{
+	emit(BPF_JMP | BPF_JEQ | BPF_K, 0, 6, __NR_prlimit64);
+	emit(BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(struct seccomp_data, args[0]));
+	emit(BPF_JMP | BPF_JEQ | BPF_K, 0, 3, 0);
+	emit(BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(struct seccomp_data, args[1]));
+	emit(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, RLIMIT_CPU);
+	emit(BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW);
+	emit(BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | EPERM);
+}
+
 static void seccomp(void)
 {
 	const uint32_t thread = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
@@ -178,7 +192,7 @@ static void seccomp(void)
 	 * them: it fails with ENOSYS, and glibc calls clone. */
 	emit_argument(__NR_clone, 0, ~0u, thread, SECCOMP_RET_KILL_PROCESS);
 	emit_argument(__NR_tgkill, 0, ~0u, getpid(), SECCOMP_RET_KILL_PROCESS); /* abort */
-	emit_argument(__NR_prlimit64, 1, ~0u, RLIMIT_CPU, SECCOMP_RET_ERRNO | EPERM);
+	emit_limit();
 	for (size_t i = 0; i < sizeof deadly / sizeof *deadly; i++)
 		emit_call(deadly[i], SECCOMP_RET_KILL_PROCESS);
 	emit(BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | ENOSYS);
@@ -189,6 +203,8 @@ static void seccomp(void)
 void sandbox(struct ready *ready)
 {
 	const uint32_t kill = SECCOMP_RET_KILL_PROCESS;
+	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+	const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {0};
 	pid_t parent = getppid();
 
 	/* Asked first: once files may not grow, stderr may be unable to take an error. */
@@ -200,6 +216,8 @@ void sandbox(struct ready *ready)
 	must(getppid() == parent, "the parent has ended");
 	setpgid(0, 0); /* fails only if the worker leads a session, which is a group of its own */
 	must(!syscall(__NR_close_range, 3, ~0u, 0), "closing of inherited files");
+	/* A server that root runs has them; madvise alone could take memory from the machine. */
+	must(!syscall(__NR_capset, &header, none), "dropping of capabilities");
 	must(!prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "protection from debuggers");
 	must(!prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs");
 	if (!prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0)) /* Linux 6.3 */

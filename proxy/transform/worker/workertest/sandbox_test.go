@@ -22,34 +22,35 @@ func TestSandboxFromInside(t *testing.T) {
 	t.Parallel()
 	const killed, denied, absent, forbidden = "killed", "Permission denied", "Function not implemented", "Operation not permitted"
 	tests := map[string]struct{ all, landlock string }{
-		"read a file":                   {absent, denied},
-		"write a file":                  {absent, denied},
-		"list a folder":                 {absent, denied},
-		"read memory of the parent":     {absent, denied},
-		"connect":                       {killed, denied},
-		"socket":                        {killed, ""},
-		"unix socket":                   {killed, ""},
-		"socket pair":                   {killed, ""},
-		"fork":                          {killed, ""},
-		"fork by clone3":                {absent, ""},
-		"exec":                          {killed, denied},
-		"trace the parent":              {killed, forbidden},
-		"read another process":          {killed, forbidden},
-		"write another process":         {killed, forbidden},
-		"kill the parent":               {killed, forbidden},
-		"kill all":                      {killed, ""},
-		"signal a thread of the parent": {killed, forbidden},
-		"signal itself":                 {"done", ""}, // abort needs it
-		"writable code":                 {denied, ""},
-		"code from data":                {denied, ""},
-		"file in memory":                {killed, ""},
-		"io_uring":                      {killed, ""},
-		"namespaces":                    {killed, ""},
-		"raise its memory":              {forbidden, ""},
-		"raise its processor time":      {"done", ""}, // a backstop, not a border: the parent's deadline is
-		"2 GiB":                         {"Cannot allocate memory", ""},
-		"a debuggable process":          {absent, ""},
-		"an unknown call":               {absent, ""},
+		"read a file":                            {absent, denied},
+		"write a file":                           {absent, denied},
+		"list a folder":                          {absent, denied},
+		"read memory of the parent":              {absent, denied},
+		"connect":                                {killed, denied},
+		"socket":                                 {killed, ""},
+		"unix socket":                            {killed, ""},
+		"socket pair":                            {killed, ""},
+		"fork":                                   {killed, ""},
+		"fork by clone3":                         {absent, ""},
+		"exec":                                   {killed, denied},
+		"trace the parent":                       {killed, forbidden},
+		"read another process":                   {killed, forbidden},
+		"write another process":                  {killed, forbidden},
+		"kill the parent":                        {killed, forbidden},
+		"kill all":                               {killed, ""},
+		"signal a thread of the parent":          {killed, forbidden},
+		"signal itself":                          {"done", ""}, // abort needs it
+		"writable code":                          {denied, ""},
+		"code from data":                         {denied, ""},
+		"file in memory":                         {killed, ""},
+		"io_uring":                               {killed, ""},
+		"namespaces":                             {killed, ""},
+		"raise its memory":                       {forbidden, ""},
+		"raise its processor time":               {"done", ""},    // a backstop, not a border: the parent's deadline is
+		"limit the processor time of the parent": {forbidden, ""}, // it would be killed
+		"2 GiB":                                  {"Cannot allocate memory", ""},
+		"a debuggable process":                   {absent, ""},
+		"an unknown call":                        {absent, ""},
 	}
 	if runtime.GOARCH == "amd64" {
 		tests["a call of 32 bits"] = struct{ all, landlock string }{killed, ""}
@@ -125,7 +126,7 @@ func TestStatus(t *testing.T) {
 	c.do(plain(source, webpType), source, nil)
 	proc := fmt.Sprintf("/proc/%d/", c.cmd.Process.Pid)
 	status := readFile(t, proc+"status")
-	for _, line := range []string{"NoNewPrivs:\t1", "Seccomp:\t2"} {
+	for _, line := range []string{"NoNewPrivs:\t1", "Seccomp:\t2", "CapPrm:\t0000000000000000", "CapEff:\t0000000000000000"} {
 		if !strings.Contains(status, line) {
 			t.Errorf("%sstatus has no line %q", proc, line)
 		}

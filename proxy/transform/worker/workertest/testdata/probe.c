@@ -96,6 +96,7 @@ static long try_memory(void)
 	X("namespaces", syscall(__NR_unshare, CLONE_NEWUSER)) \
 	X("raise its memory", try_limit(0, RLIMIT_AS)) \
 	X("raise its processor time", try_limit(0, RLIMIT_CPU)) \
+	X("limit the processor time of the parent", try_limit(parent, RLIMIT_CPU)) \
 	X("2 GiB", try_memory()) \
 	X("a debuggable process", prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)) \
 	X("an unknown call", syscall(999)) \
