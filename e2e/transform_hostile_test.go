@@ -74,8 +74,8 @@ func TestTransformMutants(t *testing.T) {
 	if outcomes["transformed"] == 0 || outcomes["422"] == 0 {
 		t.Errorf("outcomes are %v, want some transformed and some refused", outcomes)
 	}
-	killed := watch.end(t)
-	t.Logf("%d broken pictures: %v; %s", mutants(t), outcomes, killed)
+	eventually(t, "every kill is counted", func() bool { return s.kills() == s.killedJobs() })
+	t.Logf("%d broken pictures: %v; %v workers killed; %s", mutants(t), outcomes, s.kills(), watch.end(t))
 	s.remainsWell(t, n)
 }
 
