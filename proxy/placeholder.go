@@ -76,8 +76,11 @@ func (p *Proxy) servePlaceholder(x *exchange, path string, prob problem) bool {
 	x.code = prob.status
 	h := &x.fc.Response.Header
 	x.common(h)
-	x.allowOrigin(h)
 	h.SetCanonical(nameCacheControl, maxAgeHeader(placeholderMaxAge(prob, a)))
+	if x.terms != nil {
+		x.limit(h)
+	}
+	x.allowOrigin(h)
 	if prob.status == http.StatusServiceUnavailable {
 		h.SetCanonical(nameRetryAfter, []byte(retryAfter(x.err)))
 	}

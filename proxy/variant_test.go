@@ -315,6 +315,26 @@ func TestVariantWithoutWorker(t *testing.T) {
 	}
 }
 
+// TestPlaceholderOfLockedAlias: it is as private as the picture, and no cache keeps it for longer than
+// the URL lasts.
+func TestPlaceholderOfLockedAlias(t *testing.T) {
+	t.Parallel()
+	e := newVariantEnv(t, func(a *alias.Alias) { a.Access, a.Fallback.Missing = alias.AccessSigned, "a.jpg" })
+	for query, want := range map[string]string{"": "private, max-age=3600", "w=100": "private, max-age=3600"} {
+		got := e.get("/shop/gone.jpg?" + e.sign("/shop/gone.jpg", query, time.Time{}))
+		if control := got.header.Get("Cache-Control"); got.status != 404 || control != want || !strings.HasPrefix(got.body, "\xff\xd8") {
+			t.Errorf("%q: %d with %q, want the placeholder with %q", query, got.status, control, want)
+		}
+	}
+	got := e.get("/shop/gone.jpg?" + e.sign("/shop/gone.jpg", "", time.Now().Add(time.Minute)))
+	var age int
+	if control := got.header.Get("Cache-Control"); got.status != 404 {
+		t.Errorf("status %d", got.status)
+	} else if _, err := fmt.Sscanf(control, "private, max-age=%d", &age); err != nil || age > 60 {
+		t.Errorf("a placeholder with %q, and a URL that ends in a minute", control)
+	}
+}
+
 // TestVariantOnce: one job and one request to S3 serve all who ask at the same time, and those after
 // them. Another spelling is the same variant, another Accept another one.
 func TestVariantOnce(t *testing.T) {
