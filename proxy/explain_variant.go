@@ -168,6 +168,9 @@ func (p *Proxy) explainVariant(e *Explanation, a *alias.Alias, v *variant, now t
 	default:
 		e.undecided(failure, failed)
 	}
+	if mark := v.options.Mark(); mark != "" && e.Status == http.StatusNotFound {
+		e.Remedy += " The watermark " + mark + " must be in the alias too."
+	}
 	if obj, ok := view.Meta.(*object); ok {
 		t.Format = formatOf(obj)
 	}

@@ -58,7 +58,7 @@ func remedySignature(err *unsignedError) string {
 		return remedyUnkept + "The alias has access signed, so that originals need a signature too."
 	case errors.Is(err, signature.ErrUnknownKey):
 		return "The kid in the URL names none of the alias's signing keys: it was deleted, or belongs to another alias. " +
-			"GET /api/v1/aliases/{name}/signing-keys lists them; sign with one of them."
+			"ixmage signing-key ls, or GET /api/v1/aliases/{name}/signing-keys, lists them; sign with one of them."
 	case errors.Is(err, signature.ErrExpired):
 		return "The URL has ended (exp): sign a new one. If it should be good still, compare the clocks of signer and server."
 	case errors.Is(err, signature.ErrBadSignature):
@@ -79,6 +79,9 @@ func remedyRefused(err *transform.RefusedError) string {
 		return which + " is beyond the limits for transforms (40 MiB, 50 megapixels over all frames, 16 for AVIF, 16,384 pixels a side, 100 " +
 			"frames): upload it in a smaller size."
 	case transform.Broken:
+		if !err.Mark {
+			which += " (or its watermark, if the URL has one)" // the worker does not say which
+		}
 		return which + " is broken or truncated: look at the file, and upload it again."
 	case transform.CropOutside:
 		return "Nothing of the picture is within crop, which is in pixels of the upright picture: info=1 shows its size."

@@ -49,7 +49,7 @@ func Derive(ctx context.Context, do func(context.Context, Job) (*Result, error),
 			return nil, err
 		}
 		if r.Mark.Type == 0 {
-			return nil, &RefusedError{Why: Unsupported}
+			return nil, &RefusedError{Why: Unsupported, Mark: true}
 		}
 	}
 	format := r.Options.Format(r.Accepts, r.Source.Header, false)

@@ -28,8 +28,8 @@ func TestStart(t *testing.T) {
 		want string
 	}{
 		{name: "no file", path: filepath.Join(dir, "absent"), want: "no such file: build it with make worker"},
-		{name: "a folder", path: dir, want: "it may not be executed"},
-		{name: "no right", path: write("plain", "", 0o600), want: "it may not be executed"},
+		{name: "a folder", path: dir, want: "it cannot be executed"},
+		{name: "no right", path: write("plain", "", 0o600), want: "it cannot be executed"},
 		{name: "no program", path: write("text", "text", 0o700), want: "not a program for this machine"},
 		{name: "no loader", path: write("script", "#!/no/such/loader\n", 0o700), want: "the dynamic loader that it needs is not installed"},
 		{name: "refused sandbox", mode: "exit", want: "(exit status 3): ixmage-worker: the sandbox cannot be set up: Landlock is absent or switched off"},

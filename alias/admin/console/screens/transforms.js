@@ -19,7 +19,7 @@ const rules = [
     { value: 'off', label: 'Off', hint: 'The pictures are served as they are stored, whatever the URL asks for.' },
   ] },
   { name: 'widths', label: 'Widths', type: 'numbers', byDefault: ladder, placeholder: '640', when: (v) => v.transforms === 'templates',
-    hint: 'In pixels. A wider picture than the last cannot be asked for without a signature.' },
+    hint: 'In pixels. Without a signature, a width above the last one is refused.' },
   { name: 'access', label: 'Access', type: 'radio', options: [
     { value: 'open', label: 'Open', hint: 'Everybody may fetch the originals.' },
     { value: 'signed', label: 'Signed URLs only', hint: 'Every request needs a signed URL, also one for an original.' },
