@@ -137,6 +137,9 @@ func wanted(a *alias.Alias, query []byte, free bool) (transform.Options, error) 
 	}
 	var t transform.Options
 	if q.Template != "" {
+		if !free && a.Transforms == alias.TransformsSigned {
+			return o, &unsignedError{errSigned} // whether or not there is such a template
+		}
 		if t, err = templateOf(a, q.Template); err != nil {
 			return o, err
 		}

@@ -261,6 +261,7 @@ func TestVariantTerms(t *testing.T) {
 		{alias.TransformsTemplates, alias.AccessOpen, "w=120&sig=none", !signed, 403, "signature"},
 		{alias.TransformsSigned, alias.AccessOpen, "", !signed, 200, original},
 		{alias.TransformsSigned, alias.AccessOpen, "t=thumb", !signed, 403, "signature"},
+		{alias.TransformsSigned, alias.AccessOpen, "t=none", !signed, 403, "signature"}, // strangers cannot find out which there are
 		{alias.TransformsSigned, alias.AccessOpen, "w=120", !signed, 403, "signature"},
 		{alias.TransformsSigned, alias.AccessOpen, "w=121", signed, 200, " 121x0"},
 		{alias.TransformsOpen, alias.AccessOpen, "w=121&h=7", !signed, 200, " 121x7"},

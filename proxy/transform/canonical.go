@@ -88,12 +88,13 @@ func (o Options) scaled() Options {
 	w, h := float64(o.values[optWidth]), float64(o.values[optHeight])
 	o = o.without(optDPR)
 	dpr = min(dpr, MaxSide/max(w, h))
-	if o.box() {
-		dpr = min(dpr, math.Sqrt(maxResult/(w*h)))
+	round := 0.5
+	if most := math.Sqrt(maxResult / (w * h)); o.box() && most < dpr {
+		dpr, round = most, 0 // two sides that are rounded up can be more than the limit
 	}
 	for _, i := range []option{optWidth, optHeight} {
 		if side := float64(o.values[i]); side > 0 && dpr > 1 {
-			o.values[i] = uint64(side*dpr + 0.5)
+			o.values[i] = uint64(side*dpr + round)
 		}
 	}
 	return o

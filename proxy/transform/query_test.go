@@ -68,6 +68,7 @@ func TestParse(t *testing.T) {
 		{"dpr=2", "f=auto"}, {"w=100&dpr=2", "w=200"}, {"h=3&w=100&dpr=1.5", "h=5&w=150"}, {"w=100&dpr=1.0", "w=100"},
 		{"w=100&dpr=4", "w=400"}, {"w=5000&dpr=4", "w=8192"}, {"w=4096&h=1024&dpr=4", "h=2048&w=8192"},
 		{"w=4000&h=4000&dpr=2", "h=5000&w=5000"}, {"w=6000&h=6000&dpr=2", "h=6000&w=6000"},
+		{"w=4000&h=3000&dpr=4", "h=4330&w=5773"}, // 5774 x 4330 are more than 25 million
 
 		{"blur=0.3", "blur=0.3"}, {"blur=100", "blur=100"}, {"blur=1.2345", "blur=1.23"}, {"blur=0.30000000000000004", "blur=0.3"},
 		{"sharpen=0.1", "sharpen=0.1"}, {"sharpen=10", "sharpen=10"}, {"sharp=1", "sharpen=1"}, {"sharpen=1.00", "sharpen=1"},
