@@ -61,6 +61,7 @@ type Proxy struct {
 	transforms Transformer // nil: transforms are off
 	keys       signingKeys
 	failures   *variantFailures
+	results    atomic.Int64 // bytes of variants that are outside of the cache
 	rec        Recorder
 	tracer     Tracer
 	series     *seriesTable

@@ -10,6 +10,8 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"ixmage/alias"
@@ -148,6 +150,10 @@ func (m *variantMaker) make(ctx context.Context, in sources, stored *object) (*c
 	if mark != nil {
 		r.Mark = &mark.blob
 	}
+	if m.results.Load() >= maxResults {
+		m.slow.CutForSlot(0)
+		return nil, m.failed(source.obj, errResults)
+	}
 	derived, err := transform.Derive(ctx, m.transforms.Do, r)
 	if errors.Is(err, transform.ErrAsStored) {
 		m.failures.note(m.key(m.route.Alias), nil)
@@ -158,8 +164,33 @@ func (m *variantMaker) make(ctx context.Context, in sources, stored *object) (*c
 		return nil, m.failed(source.obj, err)
 	}
 	src := m.dated(source.obj.derived(m.name, madeOf, derived), source.obj, stale).source()
-	src.Body = io.NopCloser(bytes.NewReader(derived.Body))
+	src.Body = newResult(derived.Body, &m.results)
 	return src, nil
+}
+
+// maxResults is how many bytes of results may be outside of the cache until no further job begins.
+const maxResults = 64 << 20
+
+var errResults = fmt.Errorf("%w: clients that read slowly hold too many results that are not shared", transform.ErrOverloaded)
+
+// result is the body of a variant. It is no part of the cache's budget: a variant that must not be
+// shared, or has no room there, stays in memory for as long as its client reads.
+type result struct {
+	*bytes.Reader
+
+	release func()
+}
+
+func newResult(body []byte, held *atomic.Int64) *result {
+	n := int64(len(body))
+	held.Add(n)
+	return &result{bytes.NewReader(body), sync.OnceFunc(func() { held.Add(-n) })}
+}
+
+// Close may be called more than once.
+func (r *result) Close() error {
+	r.release()
+	return nil
 }
 
 // pictureID names the version of an object that has a path in its alias.

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -313,6 +314,33 @@ func TestVariantWithoutWorker(t *testing.T) {
 	e.proxy.transforms = nil
 	if got := e.get("/shop/a.jpg?w=abc"); got.status != 403 {
 		t.Errorf("got %d from a locked alias", got.status)
+	}
+}
+
+// TestVariantResults: a result that is not shared counts until its client has it, and beyond a bound no
+// job begins.
+func TestVariantResults(t *testing.T) {
+	t.Parallel()
+	e := newVariantEnv(t, nil)
+	e.control = "no-store"
+	held := &e.proxy.results
+	for _, query := range []string{"w=60", "w=120", "t=thumb"} {
+		if got := e.get("/shop/a.jpg?" + query); got.status != 200 {
+			t.Fatalf("%s: %d %s", query, got.status, got.body)
+		}
+	}
+	for held.Load() > 0 { // the server may have to end the answer
+		runtime.Gosched()
+	}
+	jobs := e.count()
+	body := newResult(make([]byte, maxResults), held)
+	if got := e.get("/shop/a.jpg?w=60"); got.status != 503 || e.count() != jobs {
+		t.Errorf("got %d after %d more jobs, want 503 and none", got.status, e.count()-jobs)
+	}
+	must(t, body.Close())
+	must(t, body.Close())
+	if got := e.get("/shop/a.jpg?w=60"); got.status != 200 || held.Load() < 0 {
+		t.Errorf("got %d, and %d bytes are held", got.status, held.Load())
 	}
 }
 
