@@ -56,7 +56,7 @@ func (h pictures) mount(t *routes) {
 	mount(t, endpoint[none, none]{method: http.MethodGet, path: aliasesPath + "/{name}/picture", resource: "alias",
 		summary: "Show a picture of an alias as clients get it now", roles: anyToken,
 		query: []parameter{{"key", "the path of the picture after the alias, not percent-encoded; the canary by default"},
-			{"query", "the options of its URL, like w=240&fit=cover; the newest signing key of the alias signs them"}},
+			{"query", "the options of its URL, like w=240&fit=cover; the newest signing key of the alias signs them for a token with the role alias"}},
 		headers: []parameter{{"Accept", "decides the format of the picture, as on the public listener"}},
 		sends: []parameter{{"Content-Security-Policy", "keeps an SVG from running scripts and from loading anything"},
 			{"Cross-Origin-Resource-Policy", "same-origin"},
@@ -87,7 +87,10 @@ func (h pictures) read(ctx context.Context, c *call[none]) (reply[none], error) 
 		return reply[none]{}, errNotImplemented
 	}
 	r := PublicRequest{Path: publicPath(a.Name, key), Accept: strings.Join(c.request.Header["Accept"], ", ")}
-	r.Query = signed(a, r.Path, query)
+	r.Query = query
+	if c.principal.May([]alias.TokenRole{alias.RoleAlias}) { // who may sign a URL
+		r.Query = signed(a, r.Path, query)
+	}
 	return reply[none]{write: func(x *exchange) error { return h.show(c.ctx, x, r) }}, nil
 }
 

@@ -218,6 +218,12 @@ func TestPictureSigned(t *testing.T) {
 		t.Fatal(err)
 	}
 	check("an original that needs it", "", "", true)
+	for role, signs := range map[string]bool{"read": false, "purge": false, "alias": true} { // who may sign a URL
+		a.do("GET", at+"&query=w%3D1", "", "Authorization", a.makeToken(role, `["`+role+`"]`, "[]")).want(200, "")
+		if strings.Contains(got.Query, "&sig=") != signs {
+			t.Errorf("a token with the role %s: got %s, want signed %t", role, got.Query, signs)
+		}
+	}
 	a.do("GET", at+"&query=w%3D1%26kid%3Dx%26sig%3Dy", "").want(200, "")
 	if got.Query != "w=1&kid=x&sig=y" {
 		t.Errorf("a query with a signature became %s", got.Query)
