@@ -244,7 +244,31 @@ func TestServiceConfined(t *testing.T) {
 		"PATH=" + os.Getenv("PATH"), "STATE=" + state, asConfined + "=" + strings.Join(calls, " "), "IXMAGE_DATA=" + state,
 		"IXMAGE_ADMIN_TOKEN_FILE=" + dir + "/admin-token", "IXMAGE_MASTER_KEY=file:" + dir + "/master.keyset",
 	}
-	startConfined(t, cmd).work(t, token)
+	startTransforming(t, cmd, dir).work(t, token)
+}
+
+// startTransforming starts the server with a copy in dir of the worker of make worker, and requires
+// that the worker runs in its sandbox. Without a worker it starts the server alone.
+func startTransforming(t *testing.T, cmd *exec.Cmd, dir string) *confined {
+	t.Helper()
+	files, err := filepath.Glob("../bin/libvips-cpp.so.*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const worker = "../bin/ixmage-worker"
+	if _, err := os.Stat(worker); err != nil {
+		t.Logf("SKIPPED, NOT TESTED: transforms: %v", err)
+		return startConfined(t, cmd)
+	}
+	for _, file := range append(files, worker) {
+		copyFile(t, file, filepath.Join(dir, filepath.Base(file)))
+	}
+	cmd.Env = append(cmd.Env, "IXMAGE_TRANSFORM_WORKER="+filepath.Join(dir, filepath.Base(worker)))
+	c := startConfined(t, cmd)
+	if !strings.Contains(c.log.String(), `msg="transforms on"`) {
+		t.Errorf("the restrictions hinder the worker:\n%s", &c.log)
+	}
+	return c
 }
 
 // TestContainerConfined runs the program as the image does in the chart: a root that has nothing but
