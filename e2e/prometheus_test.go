@@ -28,10 +28,9 @@ import (
 
 // withoutValue are the expressions that may have no value in TestPrometheus, by a part of them.
 var withoutValue = map[string]string{
-	"ixmage_rotation_fallback_total":            "a series begins when S3 refuses a new key, and versitygw mostly accepts it at once",
-	`ixmage_credential_scope{scope="violated"}`: "the series has the label of the last result, and no key here can do too much",
-	"ixmage_transform_":                         "no worker runs here",
-	"ixmage_signature_checks":                   "no URL here is signed",
+	"ixmage_rotation_fallback_total":                    "a series begins when S3 refuses a new key, and versitygw mostly accepts it at once",
+	`ixmage_transform_jobs_total{outcome="overloaded"}`: "the series begins when the queue is full",
+	`ixmage_credential_scope{scope="violated"}`:         "the series has the label of the last result, and no key here can do too much",
 }
 
 // TestPrometheus has a real Prometheus scrape ixmage during real traffic, and evaluates every
@@ -44,6 +43,9 @@ func TestPrometheus(t *testing.T) {
 	}
 	m := newMonitored(t, realS3(t))
 	targets, excused := []string{m.admin}, maps.Clone(withoutValue)
+	if !m.transforms {
+		excused["ixmage_transform_"] = "there is no worker"
+	}
 	if node := monitoredNode(t); node != nil {
 		targets = append(targets, node.admin)
 	} else {
@@ -104,18 +106,21 @@ func excuse(excused map[string]string, expr string) string {
 // monitored is an ixmage with traffic of every kind that has a metric.
 type monitored struct {
 	*server
-	round int
+	transforms bool
+	round      int
 }
 
 func newMonitored(t *testing.T, g *gateway.Server) *monitored {
 	t.Helper()
 	bucket, account := media(t, g), accountAlone(t, iam.Config{})
 	account.put("web/a.png")
-	m := &monitored{server: startProvisioning(t, g,
+	var args []string
+	t.Run("worker", func(t *testing.T) { args = []string{"--transform-worker", transformWorker(t)} }) // its absence skips this alone
+	m := &monitored{transforms: args != nil, server: startProvisioning(t, g, append(args,
 		"--assume-roles", anyRole, "--sts-endpoint", account.besideGateway(t, g),
 		"--cache-memory", "12MiB", "--cache-disk", "64MiB", "--canary-interval", "500ms", "--reconcile-interval", "500ms",
 		"--provision-verify-interval", "20ms", "--breaker-failures", "2",
-	)}
+	)...)}
 	account.register(m.server)
 	m.create(account.alias("role", "web/", nil))
 	body := provisionBody(g, "shop", bucket)
@@ -130,9 +135,11 @@ func newMonitored(t *testing.T, g *gateway.Server) *monitored {
 	for i := range 20 {
 		fake.Put("media", fmt.Sprintf("%d.png", i), s3.Object{Body: bytesOf(1<<20, "monitored"), ContentType: "image/png"})
 	}
+	fake.Put("media", "noon.jpg", noon(t))
 	fake.Put("media", "large.png", s3.Object{Body: bytesOf(16<<20, "monitored"), ContentType: "image/png"})
 	m.createOn("fake", fake.URL, "media")
 	m.createOn("other", fake.URL, "media")
+	m.adminCall(http.MethodPatch, "/api/v1/aliases/fake", map[string]any{"transforms": "open"}, http.StatusOK)
 	m.createOn("refused", g.S3URL, bucket)
 	m.createOn("away", "http://127.0.0.1:1", "media")
 	return m
@@ -195,6 +202,8 @@ func (m *monitored) traffic() {
 			m.get(fmt.Sprintf("/%s/%d.png", name, (m.round+i)%20))
 		}
 	}
+	m.get(fmt.Sprintf("/fake/noon.jpg?w=%d", 10+m.round))
+	m.get("/other/noon.jpg?h=10&sig=none")
 	leaver := sendGet(m.t, m.public, "/fake/large.png")
 	if _, err := leaver.Read(make([]byte, 100)); err == nil {
 		leaver.(*net.TCPConn).SetLinger(0)
