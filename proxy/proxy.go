@@ -60,6 +60,7 @@ type Proxy struct {
 	sessions   Sessions
 	transforms Transformer // nil: transforms are off
 	keys       signingKeys
+	queries    queries
 	failures   *variantFailures
 	results    atomic.Int64 // bytes of variants that are outside of the cache
 	rec        Recorder
@@ -111,6 +112,9 @@ func New(cfg Config) *Proxy {
 		unknown: cfg.Recorder.Series(""), blocks: newBlockGroup(cfg.Cache),
 		slow: cfg.Slow, disk: newDiskReads(), demand: newDemand(), sniffed: newSniffedTypes(),
 		ready: cfg.Ready, expired: cfg.Expired, log: cfg.Log, base: context.Background(),
+	}
+	if p.transforms != nil {
+		p.queries = newQueries(p.transforms.Version())
 	}
 	p.series = newSeriesTable(cfg.Recorder, func(name string) bool {
 		_, ok := p.registry.Lookup(name)

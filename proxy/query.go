@@ -101,22 +101,21 @@ func checkOutcome(err error) string {
 
 // readOptions reads the options of a request; free says that it may use all of them.
 func (p *Proxy) readOptions(x *exchange, query []byte, object string, free bool) error {
-	o, err := wanted(x.route.Alias, query, free)
+	q, err := p.queries.of(x.route.Alias, query, free)
 	if _, refused := errors.AsType[*unsignedError](err); refused {
 		x.series.SignatureCheck(checkOutcome(err))
 	}
-	if err != nil || o.IsZero() {
+	if err != nil || q.options.IsZero() {
 		return err
 	}
 	if x.terms == nil {
 		x.terms = new(terms)
 	}
 	var accepts transform.Accepts
-	if o.Negotiable() {
-		x.terms.negotiated = true
+	if x.terms.negotiated = q.options.Negotiable(); x.terms.negotiated {
 		accepts = p.accepted(x.fc.Request.Header.Peek(fasthttp.HeaderAccept))
 	}
-	x.terms.variant = p.newVariant(object, o, accepts)
+	x.terms.variant = &variant{object: object, options: q.options, accepts: accepts, name: q.name(accepts)}
 	return nil
 }
 

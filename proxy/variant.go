@@ -49,20 +49,18 @@ type variant struct {
 	name    string            // in the cache
 }
 
-// newVariant names a variant: by the canonical form of its options, what is left of Accept, and
+// nameVariant names a variant: by the canonical form of its options, what is left of Accept, and
 // the program that makes it. Equal names mean equal pictures, on all nodes.
-func (p *Proxy) newVariant(object string, o transform.Options, a transform.Accepts) *variant {
-	v := &variant{object: object, options: o, accepts: a}
+func nameVariant(o transform.Options, a transform.Accepts, version string) string {
 	var format transform.Format // 0: it depends on the object too
 	if !o.Negotiable() {
 		format = o.Format(0, transform.Header{}, false)
 	}
 	b := o.Append(make([]byte, 0, 256), format)
 	b = append(b, '\n', byte('0'+a), '\n')
-	b = append(b, p.transforms.Version()...)
+	b = append(b, version...)
 	sum := sha256.Sum256(b)
-	v.name = base64.RawURLEncoding.EncodeToString(sum[:18])
-	return v
+	return base64.RawURLEncoding.EncodeToString(sum[:18])
 }
 
 // key names the variant in the cache.

@@ -93,7 +93,7 @@ func (s *studio) count() int {
 type variantEnv struct {
 	*studio
 
-	t     *testing.T
+	t     testing.TB
 	proxy *Proxy
 	url   string
 
@@ -106,7 +106,7 @@ type variantEnv struct {
 // variantKey is the secret of the signing key k1234567 of the alias.
 var variantKey = strings.Repeat("k", 32)
 
-func newVariantEnv(t *testing.T, change func(a *alias.Alias)) *variantEnv {
+func newVariantEnv(t testing.TB, change func(a *alias.Alias)) *variantEnv {
 	t.Helper()
 	var picture bytes.Buffer
 	must(t, jpeg.Encode(&picture, image.NewRGBA(image.Rect(0, 0, 400, 300)), nil))
@@ -140,7 +140,7 @@ func newVariantEnv(t *testing.T, change func(a *alias.Alias)) *variantEnv {
 	}))
 	t.Cleanup(s3.Close)
 	e.proxy = newProxyBefore(t, s3.URL, nil)
-	e.proxy.transforms = e.studio
+	e.proxy.transforms, e.proxy.queries = e.studio, newQueries(e.studio.Version())
 	e.change(func(a *alias.Alias) {
 		a.Transforms, a.Access, a.Widths = alias.TransformsTemplates, alias.AccessOpen, alias.DefaultWidths()
 		a.Templates = map[string]string{"thumb": "h=90&w=120", "wide": "h=50"}

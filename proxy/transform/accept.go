@@ -9,6 +9,9 @@ type Accepts uint8
 const (
 	AcceptsAVIF Accepts = 1 << iota
 	AcceptsWebP
+
+	// AllAccepts is every format at once, and the greatest value.
+	AllAccepts = AcceptsAVIF | AcceptsWebP
 )
 
 // acceptMax bounds the part of a header that is read, in bytes.
