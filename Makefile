@@ -67,6 +67,7 @@ bin/ixmage-worker-asan: bin/ixmage-worker $(WORKER_TESTS)/unconfined.c
 
 # npm pack is only the download: the sum decides.
 $(VIPS_DIR):
+	@command -v npm >/dev/null || { echo '!!!!! NO npm, which downloads libvips: install it, or libvips-dev and make worker VIPS=debian !!!!!'; exit 1; }
 	@rm -rf bin/vips.tmp && mkdir -p bin/vips.tmp && cd bin/vips.tmp && \
 		npm pack --silent @img/sharp-libvips-dev@1.3.4 @img/sharp-libvips-linux-$(VIPS_ARCH)@1.3.4 && \
 		printf '$(VIPS_SUMS)' | sha512sum --quiet --ignore-missing -c && \

@@ -58,7 +58,10 @@ type workers struct {
 func (s *serveCmd) openTransforms(
 	ctx context.Context, log *slog.Logger, rec transform.Recorder, beside int64,
 ) *workers {
-	w := &workers{configured: s.TransformWorker != "", count: s.transformWorkers(), memory: int64(s.TransformMemory), beside: beside}
+	w := &workers{
+		configured: s.TransformWorker != "", count: s.transformWorkers(),
+		memory: int64(s.TransformMemory), beside: beside,
+	}
 	if !w.configured {
 		log.Info("transforms off", "reason", "--transform-worker is not set")
 		return w

@@ -136,15 +136,15 @@ func (p *Proxy) Explain(ctx context.Context, path, accept string, probe bool) an
 	case !a.Serves():
 		e.refuse(probNotFound, remedyState(a.State))
 	default:
-		p.explainURL(ctx, e, route, asked{[]byte(path), []byte(accept), t.key, time.Now()}, probe)
+		p.explainURL(ctx, e, route, asked{[]byte(path), []byte(accept), t.key, time.Now(), probe})
 	}
 	return e
 }
 
 // explainURL explains what an alias that serves answers.
-func (p *Proxy) explainURL(ctx context.Context, e *Explanation, r alias.Route, u asked, probe bool) {
+func (p *Proxy) explainURL(ctx context.Context, e *Explanation, r alias.Route, u asked) {
 	v, err := p.explainQuery(e, r.Alias, u)
-	p.gather(ctx, e, r, probe)
+	p.gather(ctx, e, r, u.probe)
 	switch {
 	case err != nil:
 		e.answerError(err)
@@ -206,15 +206,19 @@ func (p *Proxy) gather(ctx context.Context, e *Explanation, r alias.Route, probe
 	}
 }
 
-// served sets the status of an object that the cache serves without S3.
-func (e *Explanation) served(v cache.View, now time.Time) {
+// served sets the answer of an object that the cache serves without S3, and reports whether it does.
+func (e *Explanation) served(v cache.View, now time.Time) bool {
 	switch {
 	case !stored(v):
+		return false
 	case v.Fresh || now.Before(v.StaleWhileRevalidate):
-		e.Status, e.Remedy = http.StatusOK, remedyCached
+		e.Status, e.Code, e.Remedy = http.StatusOK, "", remedyCached
 	case v.Failing && now.Before(v.StaleIfError):
-		e.Status, e.Remedy = http.StatusOK, remedyStale+e.originRemedy()
+		e.Status, e.Code, e.Remedy = http.StatusOK, "", remedyStale+e.originRemedy()
+	default:
+		return false
 	}
+	return true
 }
 
 // originRemedy returns the remedy for a failing S3, derived from the alias's last failure.

@@ -59,6 +59,7 @@ type asked struct {
 	uri, accept []byte
 	path        string // of the object in the alias
 	now         time.Time
+	probe       bool // S3 is asked
 }
 
 // explainQuery explains the query of a URL in the order in which a request is read: signature, then
@@ -84,10 +85,11 @@ func (p *Proxy) explainQuery(e *Explanation, a *alias.Alias, u asked) (*variant,
 		}
 		free = true
 	}
-	if t.Off != "" {
-		return nil, nil
+	var o transform.Options
+	var err error
+	if t.Off == "" {
+		o, err = wanted(a, query, free)
 	}
-	o, err := wanted(a, query, free)
 	if _, unsigned := errors.AsType[*unsignedError](err); unsigned {
 		t.Signature = ExplainedSignature{Needed: true, State: checkOutcome(err)}
 	}
@@ -151,11 +153,23 @@ func (p *Proxy) explainVariant(e *Explanation, a *alias.Alias, v *variant, now t
 	if failed {
 		t.LastFailure = &ExplainedJob{At: failure.at.UTC(), Error: failure.err.Error()}
 	}
+	if obj, ok := view.Meta.(*object); ok {
+		t.Format = formatOf(obj)
+	}
+	if !p.decided(e, view, now) {
+		e.undecided(failure, failed)
+	}
+	if mark := v.options.Mark(); mark != "" && e.Status == http.StatusNotFound {
+		e.Remedy += " The watermark " + mark + " must be in the alias too."
+	}
+}
+
+// decided sets the answer that what the cache has of a variant, the source or the workers decide, and
+// reports whether one does.
+func (p *Proxy) decided(e *Explanation, view cache.View, now time.Time) bool {
+	t := e.Transform
 	switch {
-	case stored(view) && (view.Fresh || now.Before(view.StaleWhileRevalidate)):
-		e.answer(http.StatusOK, "", remedyCached)
-	case stored(view) && view.Failing && now.Before(view.StaleIfError):
-		e.answer(http.StatusOK, "", remedyStale)
+	case e.served(view, now):
 	case view.Tier == cache.TierNegative && errors.Is(view.Err, errAsStored):
 		t.AsStored, t.Format = true, ""
 	case view.Tier == cache.TierNegative:
@@ -166,29 +180,20 @@ func (p *Proxy) explainVariant(e *Explanation, a *alias.Alias, v *variant, now t
 	case p.transforms.Err() != nil:
 		e.answerError(transform.ErrOff)
 	default:
-		e.undecided(failure, failed)
+		return false
 	}
-	if mark := v.options.Mark(); mark != "" && e.Status == http.StatusNotFound {
-		e.Remedy += " The watermark " + mark + " must be in the alias too."
-	}
-	if obj, ok := view.Meta.(*object); ok {
-		t.Format = formatOf(obj)
-	}
+	return true
 }
 
 // undecided is the answer if the variant is not stored, and nothing is known to prevent it.
 func (e *Explanation) undecided(last variantFailure, failed bool) {
 	switch {
 	case failed:
-		e.answer(0, "", "The last attempt to make the variant failed at "+last.at.UTC().Format(time.RFC3339)+". "+
-			remedyFor(problemOf(last.err), last.err))
+		e.Status, e.Remedy = 0, "The last attempt to make the variant failed at "+last.at.UTC().Format(time.RFC3339)+". "+
+			remedyFor(problemOf(last.err), last.err)
 	case e.Status == http.StatusOK:
-		e.answer(0, "", remedyNoVariant)
+		e.Status, e.Remedy = 0, remedyNoVariant
 	}
-}
-
-func (e *Explanation) answer(status int, code, remedy string) {
-	e.Status, e.Code, e.Remedy = status, code, remedy
 }
 
 func (e *Explanation) answerError(err error) {

@@ -108,7 +108,8 @@ func New(cfg Config) *Proxy {
 	}
 	p := &Proxy{
 		registry: cfg.Registry, cache: cfg.Cache, origin: cfg.Origin, canary: cfg.Canary, rec: cfg.Recorder,
-		tracer: cfg.Tracer, sessions: cfg.Sessions, transforms: cfg.Transforms, keys: newSigningKeys(), failures: newVariantFailures(),
+		tracer: cfg.Tracer, sessions: cfg.Sessions,
+		transforms: cfg.Transforms, keys: newSigningKeys(), failures: newVariantFailures(),
 		unknown: cfg.Recorder.Series(""), blocks: newBlockGroup(cfg.Cache),
 		slow: cfg.Slow, disk: newDiskReads(), demand: newDemand(), sniffed: newSniffedTypes(),
 		ready: cfg.Ready, expired: cfg.Expired, log: cfg.Log, base: context.Background(),

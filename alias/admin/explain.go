@@ -9,9 +9,9 @@ import (
 )
 
 // Explainer explains how a URL on the public listener resolves. path is percent-encoded, as a
-// client would send it, and may have a query; accept is the header Accept of the client. An invalid path or an unknown alias is
-// part of the explanation, not an error. With probe it sends a request to S3. The explanation is
-// encoded as JSON and must hold no secret.
+// client would send it, and may have a query; accept is the header Accept of the client. An
+// invalid path or an unknown alias is part of the explanation, not an error. With probe it sends
+// a request to S3. The explanation is encoded as JSON and must hold no secret.
 type Explainer interface {
 	Explain(ctx context.Context, path, accept string, probe bool) any
 }

@@ -256,14 +256,14 @@ func buffer(h http.Handler) handler {
 
 // healthy answers with ok, and on further lines with the details that are not empty.
 func healthy(x *exchange, details ...string) error {
-	text := "ok\n"
+	text := []byte("ok\n")
 	for _, detail := range details {
 		if detail != "" {
-			text += detail + "\n"
+			text = append(append(text, detail...), '\n')
 		}
 	}
 	x.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	x.send(http.StatusOK, []byte(text))
+	x.send(http.StatusOK, text)
 	return nil
 }
 

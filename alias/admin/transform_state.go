@@ -18,7 +18,8 @@ func (t Transforms) detail() string {
 	case !t.Configured:
 		return "transforms are off: --transform-worker is not set"
 	case t.Err != nil:
-		return "transforms are off: no worker of --transform-worker runs in its sandbox, and the log and ixmage doctor say why"
+		return "transforms are off: no worker of --transform-worker runs in its sandbox, " +
+			"and the log and ixmage doctor say why"
 	}
 	return ""
 }

@@ -184,8 +184,9 @@ func understood(v client.Value) string {
 
 // ignored are parameters that change nothing.
 func ignored(v client.Value) string {
-	var names []string
-	for _, name := range v.Get("transform", "ignored").List() {
+	list := v.Get("transform", "ignored").List()
+	names := make([]string, 0, len(list))
+	for _, name := range list {
 		names = append(names, name.Text())
 	}
 	return strings.Join(names, ", ")

@@ -101,7 +101,7 @@ func (f *filler) sealedKey(id, version int64) alias.SealedKey {
 // signingKeys makes n keys of an alias.
 func (f *filler) signingKeys(aliasID int64, n int) []alias.SigningKey {
 	f.t.Helper()
-	var keys []alias.SigningKey
+	keys := make([]alias.SigningKey, 0, n)
 	for i := range n {
 		kid := fmt.Sprint("kid", i)
 		sealed, err := f.keys.SealSigningKey(alias.NewSecret(signingKeyOf(aliasID, kid)), aliasID, kid)

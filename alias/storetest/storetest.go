@@ -106,7 +106,8 @@ func anAlias(id int64, name alias.Name, c *alias.Credential) *alias.Alias {
 		Transforms: alias.TransformsSigned, Access: alias.AccessSigned, Widths: []int{1, 400, 8192},
 		Templates: map[string]string{"thumb": "w=240&h=240", "a": `q=<"'\\>`},
 		SigningKeys: []alias.SigningKey{
-			{KID: "a1b2", Sealed: []byte{0, 0xff, byte(id)}, CreatedAt: at}, {KID: "zzzz", Sealed: []byte{1}, CreatedAt: at.Add(time.Second)},
+			{KID: "a1b2", Sealed: []byte{0, 0xff, byte(id)}, CreatedAt: at},
+			{KID: "zzzz", Sealed: []byte{1}, CreatedAt: at.Add(time.Second)},
 		},
 		State: alias.StateProvisioning, Epoch: 1 << 62, Revision: 1, CreatedAt: at, UpdatedAt: at.Add(time.Second),
 	}
