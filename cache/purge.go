@@ -84,7 +84,7 @@ func (c *Cache) Purge(key Key, hard bool) Purged {
 	switch {
 	case c.variants.Load():
 		v = c.PurgePrefix(at, hard)
-	case c.disk != nil: // it may have variants of an earlier process
+	case c.disk != nil && c.disk.HasVariants(key.Space, key.Epoch): // of an earlier process
 		m, _ := c.detach(at, func(k Key) bool { return under(k, at) }, hard)
 		c.purgeDisk(at, true, m, &v)()
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/minio/crc64nvme"
@@ -46,8 +47,18 @@ func (k Key) hash() hash {
 	buf = order.AppendUint64(buf, uint64(k.Epoch))
 	buf = append(buf, k.Object...)
 	sum := sha256.Sum256(buf)
-	return hash(sum[:16])
+	h := hash(sum[:16])
+	if strings.Contains(k.Object, variantMark) {
+		copy(h[len(h)-len(variantEnd):], variantEnd)
+	}
+	return h
 }
+
+// variantEnd ends the hashes of variants, so that they are found among all files. One in 2^32 other
+// hashes ends so too, which costs a look at its file.
+const variantEnd = "vari"
+
+func (h hash) isVariant() bool { return string(h[len(h)-len(variantEnd):]) == variantEnd }
 
 func (h hash) String() string { return hex.EncodeToString(h[:]) }
 

@@ -47,8 +47,10 @@ type space struct {
 	number  uint32
 	dropped bool
 	entries int
-	bytes   int64
-	folders int
+	// variants is how many of the entries are of variants.
+	variants int
+	bytes    int64
+	folders  int
 }
 
 func newIndex() *index {
@@ -101,6 +103,9 @@ func (x *index) insert(h hash, id spaceID, pages uint32) *entry {
 	e := &x.entries[i]
 	*e = entry{hash: h, space: sp.number, pages: pages, flags: flagLive}
 	sp.entries++
+	if h.isVariant() {
+		sp.variants++
+	}
 	sp.bytes += e.bytes()
 	x.live++
 	return e
@@ -116,6 +121,9 @@ func (x *index) removeAt(i uint32) {
 	e := &x.entries[i]
 	sp := x.numbers[e.space]
 	sp.entries--
+	if e.hash.isVariant() {
+		sp.variants--
+	}
 	sp.bytes -= e.bytes()
 	if !sp.dropped {
 		x.live--

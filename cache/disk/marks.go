@@ -5,8 +5,9 @@ import "strings"
 // marks are the purges of one epoch of a space that may still cover a file. Guarded by
 // Store.mu.
 type marks struct {
-	keys     map[string][2]*Mark // soft, hard
-	prefixes []*Mark             // also of the whole epoch
+	// keys has those of one key, and of the variants of one: soft, hard. See Mark.variants.
+	keys     map[string][2]*Mark
+	prefixes []*Mark // also of the whole epoch
 	// floor is the highest generation of the marks that were forgotten because no file is
 	// older. An object that was fetched before is no longer stored.
 	floor uint64
@@ -21,6 +22,13 @@ const (
 func (m *Mark) spaceID() spaceID { return spaceID{m.Space, m.Epoch} }
 
 func (m *Mark) wholeSpace() bool { return m.Prefix && m.Object == "" }
+
+// variantMark ends the name of an object in the names of its variants. No object has it in its name.
+const variantMark = "\x00"
+
+// variants reports whether m is about the variants of one object. Each purge of a key makes such a
+// mark, so that there are as many as there are marks of keys.
+func (m *Mark) variants() bool { return m.Prefix && strings.HasSuffix(m.Object, variantMark) }
 
 func (m *Mark) kind() int {
 	if m.Hard {
@@ -44,7 +52,7 @@ func (m *Mark) replaces(o *Mark) bool {
 
 // add adds a mark and removes those that it replaces.
 func (ms *marks) add(m *Mark) {
-	if m.Prefix {
+	if m.Prefix && !m.variants() {
 		for object, pair := range ms.keys {
 			ms.keep(object, pair, func(o *Mark) bool { return !m.replaces(o) })
 		}
@@ -112,6 +120,11 @@ func (ms *marks) covers(object string, generation uint64) (hard bool, soft *Mark
 	}
 	for _, m := range ms.keys[object] {
 		see(m)
+	}
+	if of, _, variant := strings.Cut(object, variantMark); variant {
+		for _, m := range ms.keys[of+variantMark] {
+			see(m)
+		}
 	}
 	for _, m := range ms.prefixes {
 		see(m)

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 )
 
@@ -41,6 +42,14 @@ func (s *Store) Cover(m Mark) (entries int, bytes int64, durable func() error) {
 	}
 	s.mu.Unlock()
 	return entries, bytes, func() error { return s.keepMark(mark, on) }
+}
+
+// HasVariants reports whether there may be files of variants of an epoch.
+func (s *Store) HasVariants(space, epoch int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sp := s.index.spaces[spaceID{space, epoch}]
+	return !s.complete || sp != nil && sp.variants > 0
 }
 
 // keepMark removes what a hard mark covers, and makes the mark durable.
@@ -253,15 +262,13 @@ func (s *Store) compact(id spaceID) error {
 		return nil
 	}
 	gone := filter(ms.all(), func(m *Mark) bool { return m.Hard || !m.wholeSpace() })
-	prefix := false
 	for _, m := range gone {
 		ms.floor = max(ms.floor, m.Generation)
-		prefix = prefix || m.Prefix
 	}
 	s.mu.Unlock()
 	s.lockAll()
 	s.unlockAll()
-	if err := s.enforceAll(id, gone, prefix); err != nil {
+	if err := s.enforceAll(id, gone); err != nil {
 		return err
 	}
 	if err := s.syncSpace(id); err != nil {
@@ -275,16 +282,25 @@ func (s *Store) compact(id spaceID) error {
 	return s.saveMarks()
 }
 
-// enforceAll removes the files that marks cover. Those of a prefix may have any name; the
-// folder tells them, since the index may not know all.
-func (s *Store) enforceAll(id spaceID, gone []*Mark, prefix bool) error {
+// enforceAll removes the files that marks cover. Those of a prefix may have any name, and those of
+// the variants of an object that of any variant; the folder tells them, since the index may not know all.
+func (s *Store) enforceAll(id spaceID, gone []*Mark) error {
 	var all []hash
 	var err error
-	if prefix {
+	variants, prefix := false, false
+	for _, m := range gone {
+		variants = variants || m.variants()
+		prefix = prefix || m.Prefix && !m.variants()
+	}
+	if variants || prefix {
 		all, err = s.hashes(id)
-	} else {
+	}
+	if !prefix {
+		all = slices.DeleteFunc(all, func(h hash) bool { return !h.isVariant() })
 		for _, m := range gone {
-			all = append(all, Key{m.Space, m.Epoch, m.Object}.hash())
+			if !m.Prefix {
+				all = append(all, Key{m.Space, m.Epoch, m.Object}.hash())
+			}
 		}
 	}
 	for _, h := range all {

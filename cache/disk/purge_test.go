@@ -232,6 +232,48 @@ func TestCollapse(t *testing.T) {
 	})
 }
 
+// TestCompactVariants: purges of keys, each with a mark of the variants, cost other objects nothing, and
+// no variant comes back when the marks are forgotten.
+func TestCompactVariants(t *testing.T) {
+	t.Parallel()
+	memEnv(t, nil, func(e *env, _ *memFS) {
+		variant := func(k Key) Key { return Key{k.Space, k.Epoch, k.Object + variantMark + "w"} }
+		e.put(key("other"), body(1, 1000))
+		if e.HasVariants(7, 2) {
+			t.Error("a store without variants has some")
+		}
+		for _, k := range []Key{key("other"), numbered(0), numbered(keyMarks - 1)} {
+			e.put(variant(k), body(2, 1000))
+		}
+		if !e.HasVariants(7, 2) || e.HasVariants(8, 2) {
+			t.Error("the store does not tell where it has variants")
+		}
+		e.mu.Lock() // they come faster than they can be compacted
+		for i := range 5 * prefixMarks {
+			e.addMarkLocked(&Mark{Space: 7, Epoch: 2, Object: numbered(i).Object + variantMark, Prefix: true, Generation: e.generation + 2})
+		}
+		e.mu.Unlock()
+		for i := range 2 * keyMarks {
+			e.purge(Mark{Object: numbered(i).Object})
+			e.purge(Mark{Object: numbered(i).Object + variantMark, Prefix: true})
+			synctest.Wait()
+		}
+		e.want(key("other"), body(1, 1000))
+		e.want(variant(key("other")), body(2, 1000))
+		e.wantNone(variant(numbered(0)))
+		e.wantNone(variant(numbered(keyMarks - 1)))
+		e.reopen()
+		synctest.Wait()
+		e.want(variant(key("other")), body(2, 1000))
+		e.wantNone(variant(numbered(0)))
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if n := e.marks[spaceID{7, 2}].count(); n > 2*keyMarks || n != e.markCount {
+			t.Errorf("%d marks, counted %d", n, e.markCount)
+		}
+	})
+}
+
 // TestGetDuringCompact: an object that is purged is not found either if its file and the mark that
 // covers it are removed after the file was opened.
 func TestGetDuringCompact(t *testing.T) {
