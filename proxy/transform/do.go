@@ -51,7 +51,7 @@ func (p *Pool) work(ctx context.Context, w *worker, j *Job, report *Report) (*Re
 	}
 	send := &sender{log: p.cfg.Log, done: make(chan struct{})}
 	defer func() { <-send.done }() // after w has been released: a source may not end for some time
-	a, body, err := w.run(ctx, j, p.cfg.Timeout, send)
+	a, body, err := w.run(ctx, j, p.cfg, send)
 	ended := time.Now()
 	wall := max(1, ended.Sub(began))
 	if Killed(err) && !errors.Is(err, errUntouched) {
@@ -133,13 +133,14 @@ func outcomeOf(err error) string {
 
 // run does a job. The worker has ended if the error is neither a refusal nor ErrInternal. The
 // caller must wait for the sender, which may read the job's pictures for longer.
-func (w *worker) run(ctx context.Context, j *Job, timeout time.Duration, send *sender) (answer, []byte, error) {
+func (w *worker) run(ctx context.Context, j *Job, cfg Config, send *sender) (answer, []byte, error) {
 	if w.unread() > 0 { // bytes beyond its last answer
 		close(send.done)
 		w.end(EndAnswer)
 		return answer{}, nil, errUntouched
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, ErrTimeout)
+	before := cfg.tune.unscheduled(w)
+	ctx, cancel := context.WithTimeoutCause(ctx, cfg.Timeout, ErrTimeout)
 	defer cancel()
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -150,6 +151,7 @@ func (w *worker) run(ctx context.Context, j *Job, timeout time.Duration, send *s
 		case send.reading.Load(): // the worker waits for a source that is slow
 			w.end(EndSource)
 		default:
+			w.starved.Store(cfg.tune.unscheduled(w)-before >= cfg.Timeout/2)
 			w.end(EndDeadline)
 		}
 	})
@@ -195,6 +197,9 @@ func (a *answer) err() error {
 func (w *worker) endError(ctx context.Context, err error) error {
 	switch w.end(EndCrash) {
 	case EndDeadline:
+		if w.starved.Load() {
+			return errStarved
+		}
 		return ErrTimeout
 	case EndAbandoned:
 		return context.Cause(ctx)

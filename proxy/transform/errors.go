@@ -18,6 +18,17 @@ var (
 	ErrOff        = errors.New("transforms are off") // no worker can be started, or the pool is closed
 )
 
+// errStarved is an ErrOverloaded: not the picture was too much, but what else the machine does.
+var errStarved = &starvedError{}
+
+type starvedError struct{}
+
+func (*starvedError) Error() string {
+	return "the transform worker waited for a processor for most of its time, and was killed at its deadline"
+}
+
+func (*starvedError) Is(target error) bool { return target == ErrOverloaded }
+
 // Killed reports whether err means that a picture killed its worker, now or a short time ago.
 func Killed(err error) bool {
 	return errors.Is(err, ErrTimeout) || errors.Is(err, ErrCrashed) || errors.Is(err, ErrAnswer) ||

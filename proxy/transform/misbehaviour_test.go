@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -316,5 +317,44 @@ func TestConfined(t *testing.T) {
 	}
 	if os.Getenv("PATH") == "" {
 		t.Error("this test needs a variable that is not handed down")
+	}
+}
+
+// TestStarved: a picture whose worker had no processor for half of its time is not to blame. What the
+// kernel says of a worker grows with the load of the machine.
+func TestStarved(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		waits time.Duration // between the two times at which the kernel is asked
+		want  error
+	}{{150 * time.Millisecond, ErrOverloaded}, {149 * time.Millisecond, ErrTimeout}} {
+		cfg, _ := fakeConfig(t, "ok")
+		cfg.Timeout = 300 * time.Millisecond
+		var asked atomic.Int64
+		cfg.tune.unscheduled = func(*worker) time.Duration { return time.Duration(asked.Add(1)) * tc.waits }
+		p := startFakes(t, cfg)
+		j := command(1, "hang -", 0)
+		_, err := p.Do(t.Context(), j)
+		wantError(t, err, tc.want)
+		if remembered := p.KilledBy(1, j.Source.ID, ""); remembered != (tc.want == ErrTimeout) { //nolint:errorlint // a value of the table
+			t.Errorf("%s: the picture is remembered: %t", tc.waits, remembered)
+		}
+	}
+}
+
+// TestUnscheduled: a process that competes for its processor has waited for it.
+func TestUnscheduled(t *testing.T) {
+	t.Parallel()
+	cfg, _ := fakeConfig(t, "ok")
+	p := startFakes(t, cfg)
+	if _, err := p.Do(t.Context(), command(1, "ok -", 0)); err != nil {
+		t.Fatal(err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for w := range p.alive {
+		if w.unscheduled() <= 0 {
+			t.Error("the kernel does not tell how long the worker waited for a processor")
+		}
 	}
 }

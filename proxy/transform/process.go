@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -23,6 +24,7 @@ type worker struct {
 	ready         ready         // set before the pool has the worker
 	exited        chan struct{} // closed after the process has been waited for
 	ending        chan struct{} // closed by end
+	starved       atomic.Bool   // at its deadline it had waited for a processor for most of the time
 
 	mu     sync.Mutex // guards what follows
 	reason string     // why the worker ends; "": it does not

@@ -7,8 +7,10 @@ import (
 	"math"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -64,6 +66,20 @@ func (w *worker) resident() int64 {
 	}
 	pages, _ := strconv.ParseInt(string(fields[1]), 10, 64)
 	return pages * int64(os.Getpagesize())
+}
+
+// unscheduled returns how long the threads of the worker have waited for a processor, or 0 if the
+// kernel does not tell (schedstat: time on a processor, time of waiting for one, both in nanoseconds).
+func (w *worker) unscheduled() (total time.Duration) {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", w.cmd.Process.Pid))
+	for _, file := range files {
+		text, _ := os.ReadFile(file)
+		if fields := bytes.Fields(text); len(fields) > 1 {
+			ns, _ := strconv.ParseInt(string(fields[1]), 10, 64)
+			total += time.Duration(ns)
+		}
+	}
+	return total
 }
 
 // unread returns how many bytes wait in a pipe.
