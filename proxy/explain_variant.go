@@ -125,7 +125,7 @@ func (p *Proxy) explainOptions(t *ExplainedTransform, a *alias.Alias, o transfor
 	t.Template = info.Template
 	var template transform.Options
 	if t.Template != "" {
-		template, _ = templateOf(a, t.Template)
+		template, _ = templateOf(a, t.Template, true)
 	}
 	if was, is := given.With(template).Width(), o.Width(); was != is {
 		t.Width = &ExplainedWidth{was, is}

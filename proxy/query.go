@@ -136,10 +136,7 @@ func wanted(a *alias.Alias, query []byte, free bool) (transform.Options, error) 
 	}
 	var t transform.Options
 	if q.Template != "" {
-		if !free && a.Transforms == alias.TransformsSigned {
-			return o, &unsignedError{errSigned} // whether or not there is such a template
-		}
-		if t, err = templateOf(a, q.Template); err != nil {
+		if t, err = templateOf(a, q.Template, free); err != nil {
 			return o, err
 		}
 	}
@@ -160,7 +157,10 @@ func wanted(a *alias.Alias, query []byte, free bool) (transform.Options, error) 
 var errNoTemplate = &transform.OptionError{Option: "t", Detail: "t must be the name of a template of the alias"}
 
 // templateOf returns the options of a template of an alias.
-func templateOf(a *alias.Alias, name string) (transform.Options, error) {
+func templateOf(a *alias.Alias, name string, free bool) (transform.Options, error) {
+	if !free && a.Transforms == alias.TransformsSigned {
+		return transform.Options{}, &unsignedError{errSigned} // whether or not there is such a template
+	}
 	query, ok := a.Templates[name]
 	if !ok {
 		return transform.Options{}, errNoTemplate

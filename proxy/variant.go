@@ -149,7 +149,7 @@ func (m *variantMaker) make(ctx context.Context, in sources, stored *object) (*c
 		r.Mark = &mark.blob
 	}
 	if m.results.Load() >= maxResults {
-		m.slow.CutForSlot(0)
+		m.slow.CutForSlot(0) //nolint:contextcheck // the answer of another request
 		return nil, m.failed(source.obj, errResults)
 	}
 	derived, err := transform.Derive(ctx, m.transforms.Do, r)
@@ -169,7 +169,8 @@ func (m *variantMaker) make(ctx context.Context, in sources, stored *object) (*c
 // maxResults is how many bytes of results may be outside of the cache until no further job begins.
 const maxResults = 64 << 20
 
-var errResults = fmt.Errorf("%w: clients that read slowly hold too many results that are not shared", transform.ErrOverloaded)
+var errResults = fmt.Errorf("%w: clients that read slowly hold too many results that are not shared",
+	transform.ErrOverloaded)
 
 // result is the body of a variant. It is no part of the cache's budget: a variant that must not be
 // shared, or has no room there, stays in memory for as long as its client reads.

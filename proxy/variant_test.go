@@ -140,7 +140,7 @@ func newVariantEnv(t testing.TB, change func(a *alias.Alias)) *variantEnv {
 	}))
 	t.Cleanup(s3.Close)
 	e.proxy = newProxyBefore(t, s3.URL, nil)
-	e.proxy.transforms, e.proxy.queries = e.studio, newQueries(e.studio.Version())
+	e.proxy.transforms, e.proxy.queries = e.studio, newQueries(e.Version())
 	e.change(func(a *alias.Alias) {
 		a.Transforms, a.Access, a.Widths = alias.TransformsTemplates, alias.AccessOpen, alias.DefaultWidths()
 		a.Templates = map[string]string{"thumb": "h=90&w=120", "wide": "h=50"}

@@ -56,7 +56,8 @@ func (h pictures) mount(t *routes) {
 	mount(t, endpoint[none, none]{method: http.MethodGet, path: aliasesPath + "/{name}/picture", resource: "alias",
 		summary: "Show a picture of an alias as clients get it now", roles: anyToken,
 		query: []parameter{{"key", "the path of the picture after the alias, not percent-encoded; the canary by default"},
-			{"query", "the options of its URL, like w=240&fit=cover; the newest signing key of the alias signs them for a token with the role alias"}},
+			{"query", "the options of its URL, like w=240&fit=cover; " +
+				"the newest signing key of the alias signs them for a token with the role alias"}},
 		headers: []parameter{{"Accept", "decides the format of the picture, as on the public listener"}},
 		sends: []parameter{{"Content-Security-Policy", "keeps an SVG from running scripts and from loading anything"},
 			{"Cross-Origin-Resource-Policy", "same-origin"},

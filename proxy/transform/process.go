@@ -180,7 +180,8 @@ func startError(path string, err error) error {
 		return fmt.Errorf("%s: the dynamic loader that it needs is not installed: "+
 			"use a worker built for this system: %w", path, err)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%s: it cannot be executed: give the file of make worker, and let the user of ixmage execute it (chmod +x): %w", path, err)
+		return fmt.Errorf("%s: it cannot be executed: give the file of make worker, "+
+			"and let the user of ixmage execute it (chmod +x): %w", path, err)
 	case errors.Is(err, syscall.ENOEXEC):
 		return fmt.Errorf("%s: it is not a program for this machine: %w", path, err)
 	default:
