@@ -122,7 +122,7 @@ var mistakes = []struct{ flag, value, says string }{
 	{"transform-workers", "257", "must be from 0 to 256"},
 	{"transform-timeout", "11s", "must be from 100ms to 10s"},
 	{"transform-memory", "1MiB", "must be from 256MiB to 1GiB"},
-	{"transform-alias-share", "0", "not a whole number from 1 to 16777216"},
+	{"transform-alias-share", "101", "must be from 1 to 100"},
 	{"transform-client-share", "-1", "not a whole number from 1 to 16777216"},
 	{"origin-queue-timeout", "1 m", "use forms like 500ms, 30s or 1m30s"},
 	{"origin-concurrency", "many", "not a whole number from 1 to 16777216"},

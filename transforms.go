@@ -37,6 +37,13 @@ func (s *serveCmd) checkTransforms(errs *configErrors) {
 	if m := s.TransformMemory; m < minTransformMemory || m > maxTransformMemory {
 		errs.addf("transform-memory", "%d bytes must be from 256MiB to 1GiB", m)
 	}
+	for name, percent := range map[string]int{
+		"transform-alias-share": s.TransformAliasShare, "transform-client-share": s.TransformClientShare,
+	} {
+		if percent > 100 {
+			errs.addf(name, "%d must be from 1 to 100", percent)
+		}
+	}
 }
 
 // transformWorkers returns how many workers may be busy at once.

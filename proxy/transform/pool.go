@@ -73,6 +73,7 @@ type Pool struct {
 	starting int
 	err      error // of the last start of a worker
 	failures int   // of starts, in a row
+	lost     bool  // a spare has died young since one got a job
 	retry    *time.Timer
 }
 

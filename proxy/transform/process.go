@@ -21,7 +21,8 @@ type worker struct {
 	cmd           *exec.Cmd
 	stdin, stdout *os.File
 	stderr        *os.File
-	ready         ready         // set before the pool has the worker
+	ready         ready         // set before the pool has the worker, and so is since
+	since         time.Time     // when it was ready
 	exited        chan struct{} // closed after the process has been waited for
 	ending        chan struct{} // closed by end
 	starved       atomic.Bool   // at its deadline it had waited for a processor for most of the time
@@ -156,6 +157,7 @@ func (w *worker) meet(timeout time.Duration) error {
 	}
 	_ = w.stdout.SetReadDeadline(time.Time{})
 	w.ready, err = parseReady(frame[:])
+	w.since = time.Now()
 	return err
 }
 

@@ -162,7 +162,7 @@ func (p *Pool) bind(owner int64) *worker {
 	w := p.spares[0]
 	p.spares = slices.Delete(p.spares, 0, 1)
 	w.owner = owner
-	p.failures = 0
+	p.failures, p.lost = 0, false
 	return w
 }
 
@@ -209,6 +209,18 @@ func (p *Pool) addSpare(w *worker) error {
 
 func (p *Pool) deadSpare(w *worker) error {
 	return fmt.Errorf("%s: it died before its first job: %s", p.cfg.Path, w.words())
+}
+
+// lostSpare notes that a spare has died. It is replaced at once, unless it may be that none lives
+// for long.
+func (p *Pool) lostSpare(w *worker) {
+	if time.Since(w.since) >= p.cfg.tune.retry {
+		return
+	}
+	if p.lost {
+		p.failed(p.deadSpare(w))
+	}
+	p.lost = true
 }
 
 // failed notes that a spare could not be started, or died, and tries again later.
@@ -302,7 +314,7 @@ func (p *Pool) reaped(w *worker) {
 	if i := slices.Index(p.spares, w); i >= 0 {
 		p.spares = slices.Delete(p.spares, i, i+1)
 		w.end(EndCrash)
-		p.failed(p.deadSpare(w))
+		p.lostSpare(w)
 		p.schedule()
 	}
 	p.mu.Unlock()

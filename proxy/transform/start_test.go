@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -171,4 +172,37 @@ func TestDeadSpare(t *testing.T) {
 	if !errors.Is(err, ErrOff) && !errors.Is(err, ErrCrashed) {
 		t.Errorf("got %v", err)
 	}
+}
+
+// TestKilledSpare: a worker that is killed from outside before its first job is replaced at once,
+// so that jobs need not fail until the time of a new try. The second one that dies young is not.
+func TestKilledSpare(t *testing.T) {
+	t.Parallel()
+	cfg, e := fakeConfig(t, "ok")
+	cfg.tune.retry = time.Hour
+	p := startFakes(t, cfg)
+	kill := func(after time.Duration) {
+		e.until(func() bool { return p.Stats().Spares == 1 })
+		p.mu.Lock()
+		w := p.spares[0]
+		w.since = w.since.Add(-after)
+		p.mu.Unlock()
+		if err := w.cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		e.until(func() bool {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			return !slices.Contains(p.spares, w)
+		})
+	}
+	kill(0)
+	kill(2 * time.Hour)
+	if e.until(func() bool { return p.Stats().Spares == 1 }); p.Err() != nil {
+		t.Error(p.Err())
+	}
+	kill(0)
+	e.until(func() bool { return p.Err() != nil })
+	_, err := p.Do(t.Context(), command(1, "ok -", 0))
+	wantError(t, err, ErrOff)
 }
