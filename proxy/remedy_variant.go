@@ -52,8 +52,8 @@ func remedyVariant(err error) string {
 func remedySignature(err *unsignedError) string {
 	switch {
 	case errors.Is(err, errSigned):
-		return remedyUnkept + "Or ask for a template (t), or in mode templates for a width (w) alone; or set the alias's " +
-			"transforms to open, so that everybody may use every option."
+		return remedyUnkept + "Or, if the alias's transforms are templates, ask for a template (t), or " +
+			"for one of its widths (w) alone; or set transforms to open, so that everybody may use every option."
 	case errors.Is(err, signature.ErrMissing):
 		return remedyUnkept + "The alias has access signed, so that originals need a signature too."
 	case errors.Is(err, signature.ErrUnknownKey):
