@@ -150,8 +150,9 @@ func (w *worker) run(ctx context.Context, j *Job, cfg Config, send *sender) (ans
 			w.end(EndAbandoned)
 		case send.reading.Load(): // the worker waits for a source that is slow
 			w.end(EndSource)
+		case cfg.tune.unscheduled(w)-before >= cfg.Timeout/2:
+			w.end(EndStarved)
 		default:
-			w.starved.Store(cfg.tune.unscheduled(w)-before >= cfg.Timeout/2)
 			w.end(EndDeadline)
 		}
 	})
@@ -197,10 +198,9 @@ func (a *answer) err() error {
 func (w *worker) endError(ctx context.Context, err error) error {
 	switch w.end(EndCrash) {
 	case EndDeadline:
-		if w.starved.Load() {
-			return errStarved
-		}
 		return ErrTimeout
+	case EndStarved:
+		return errStarved
 	case EndAbandoned:
 		return context.Cause(ctx)
 	case EndAnswer:

@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -25,7 +24,6 @@ type worker struct {
 	since         time.Time     // when it was ready
 	exited        chan struct{} // closed after the process has been waited for
 	ending        chan struct{} // closed by end
-	starved       atomic.Bool   // at its deadline it had waited for a processor for most of the time
 
 	mu     sync.Mutex // guards what follows
 	reason string     // why the worker ends; "": it does not

@@ -54,13 +54,14 @@ const (
 	EndOwner     = "owner"     // another owner needed its place
 	EndAbandoned = "abandoned" // the context of its job ended
 	EndSource    = "source"    // the source of its job could not be read
+	EndStarved   = "starved"   // its job took too long because it seldom had a processor
 	EndClose     = "close"     // the pool was closed
 )
 
 // Reasons are all reasons for which a worker ends.
 func Reasons() []string {
 	return []string{
-		EndDeadline, EndCrash, EndAnswer, EndInternal, EndMemory, EndJobs, EndOwner, EndAbandoned, EndSource,
+		EndDeadline, EndCrash, EndAnswer, EndInternal, EndMemory, EndJobs, EndOwner, EndAbandoned, EndSource, EndStarved,
 		EndClose,
 	}
 }
