@@ -123,6 +123,11 @@ func (p *Proxy) serveMiss(x *exchange, ck cache.Key, cond *conditions) {
 	switch {
 	case x.variant() != nil:
 		err = p.fetched(x, route, ck, cond)
+		for range 2 { // it may meet another one again
+			if x.variant().isOfOther(err) {
+				err = p.fetched(x, route, ck, cond)
+			}
+		}
 	case x.fc.IsHead() && !p.cache.Has(ck):
 		err = p.head(x, route, ck, cond)
 	case cond.any && p.needsLess(ck, cond):

@@ -197,6 +197,22 @@ func (o *object) pictureID(path string) string {
 	return fmt.Sprintf("%s/%s/%s", path, o.etag, o.modified)
 }
 
+// payerError is why a job did not begin, with the client whose worker time it would have taken.
+type payerError struct {
+	client string
+	err    error
+}
+
+func (e *payerError) Error() string { return e.err.Error() }
+func (e *payerError) Unwrap() error { return e.err }
+
+// isOfOther reports whether err is the limit of another client, whose load a request waited for.
+func (v *variant) isOfOther(err error) bool {
+	limited, ok := errors.AsType[*transform.LimitedError](err)
+	payer, _ := errors.AsType[*payerError](err)
+	return ok && limited.Client && payer != nil && payer.client != v.client
+}
+
 // dated gives a variant the lifetimes of its object. A variant of an object that is being
 // revalidated, or cannot be, is made again soon after.
 func (m *variantMaker) dated(obj, of *object, stale bool) *object {
@@ -217,7 +233,7 @@ func (m *variantMaker) failed(source *object, err error) error {
 	case errors.Is(err, transform.ErrAsStored):
 		return &cache.NotFound{Err: errAsStored, For: max(0, source.lifetimes.fresh-time.Since(source.born))}
 	case errors.Is(err, transform.ErrOverloaded), errors.Is(err, transform.ErrLimited), errors.Is(err, transform.ErrOff):
-		return &cache.Unavailable{Err: err}
+		return &cache.Unavailable{Err: &payerError{m.client, err}}
 	case errors.Is(err, transform.ErrRefused), transform.Killed(err), errors.Is(err, transform.ErrInternal):
 		return &cache.NotFound{Err: err, For: negative}
 	}

@@ -317,6 +317,38 @@ func TestVariantWithoutWorker(t *testing.T) {
 	}
 }
 
+// TestVariantOfOtherClient: a client that has used up its time does not have others refused that wait
+// for the same variant.
+func TestVariantOfOtherClient(t *testing.T) {
+	t.Parallel()
+	e := newVariantEnv(t, nil)
+	e.gate, e.begun = make(chan struct{}), make(chan struct{}, 100)
+	e.err = &transform.LimitedError{Client: true, RetryAfter: time.Second}
+	route, _ := e.proxy.registry.Lookup("shop")
+	o, _, err := transform.Parse([]byte("w=120"))
+	must(t, err)
+	v := &variant{object: "a.jpg", options: o, name: nameVariant(o, 0, e.Version())}
+	v.client = "198.51.100.7"
+	limited, got := make(chan error, 1), make(chan variantAnswer, 1)
+	go func() {
+		_, err := e.proxy.cache.Get(t.Context(), v.key(route.Alias), e.proxy.loadVariant(route, v, nil))
+		limited <- err
+	}()
+	<-e.begun
+	go func() { got <- e.get("/shop/a.jpg?w=120") }()
+	for range 50 { // meanwhile the request joins
+		e.get("/-/healthz")
+	}
+	e.set(func() { e.err = nil })
+	close(e.gate)
+	if err := <-limited; !errors.Is(err, transform.ErrLimited) {
+		t.Errorf("the other client: %v", err)
+	}
+	if got := <-got; got.status != 200 || e.count() != 2 {
+		t.Errorf("got %d %s after %d jobs, want 200 after 2", got.status, got.body, e.count())
+	}
+}
+
 // TestVariantResults: a result that is not shared counts until its client has it, and beyond a bound no
 // job begins.
 func TestVariantResults(t *testing.T) {
