@@ -139,7 +139,7 @@ func (w *worker) run(ctx context.Context, j *Job, cfg Config, send *sender) (ans
 		w.end(EndAnswer)
 		return answer{}, nil, errUntouched
 	}
-	before := cfg.tune.unscheduled(w)
+	before := cfg.tune.scheduled(w)
 	ctx, cancel := context.WithTimeoutCause(ctx, cfg.Timeout, ErrTimeout)
 	defer cancel()
 	stopped := make(chan struct{})
@@ -150,7 +150,7 @@ func (w *worker) run(ctx context.Context, j *Job, cfg Config, send *sender) (ans
 			w.end(EndAbandoned)
 		case send.reading.Load(): // the worker waits for a source that is slow
 			w.end(EndSource)
-		case cfg.tune.unscheduled(w)-before >= cfg.Timeout/2:
+		case cfg.tune.scheduled(w).starved(before, cfg.Timeout/2):
 			w.end(EndStarved)
 		default:
 			w.end(EndDeadline)

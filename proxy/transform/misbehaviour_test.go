@@ -325,13 +325,19 @@ func TestConfined(t *testing.T) {
 func TestStarved(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
-		waits time.Duration // between the two times at which the kernel is asked
-		want  error
-	}{{150 * time.Millisecond, ErrOverloaded}, {149 * time.Millisecond, ErrTimeout}} {
+		waits, uses time.Duration // between the two times at which the kernel is asked
+		want        error
+	}{
+		{150 * time.Millisecond, 149 * time.Millisecond, ErrOverloaded}, {149 * time.Millisecond, 0, ErrTimeout},
+		{time.Hour, 150 * time.Millisecond, ErrTimeout}, // of many threads
+	} {
 		cfg, _ := fakeConfig(t, "ok")
 		cfg.Timeout = 300 * time.Millisecond
 		var asked atomic.Int64
-		cfg.tune.unscheduled = func(*worker) time.Duration { return time.Duration(asked.Add(1)) * tc.waits }
+		cfg.tune.scheduled = func(*worker) processorTime {
+			n := time.Duration(asked.Add(1))
+			return processorTime{used: n * tc.uses, waited: n * tc.waits}
+		}
 		p := startFakes(t, cfg)
 		j := command(1, "hang -", 0)
 		_, err := p.Do(t.Context(), j)
@@ -342,8 +348,8 @@ func TestStarved(t *testing.T) {
 	}
 }
 
-// TestUnscheduled: a process that competes for its processor has waited for it.
-func TestUnscheduled(t *testing.T) {
+// TestScheduled: a process that competes for its processor has waited for it.
+func TestScheduled(t *testing.T) {
 	t.Parallel()
 	cfg, _ := fakeConfig(t, "ok")
 	p := startFakes(t, cfg)
@@ -353,8 +359,8 @@ func TestUnscheduled(t *testing.T) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for w := range p.alive {
-		if w.unscheduled() <= 0 {
-			t.Error("the kernel does not tell how long the worker waited for a processor")
+		if at := w.scheduled(); at.waited <= 0 || at.used <= 0 {
+			t.Errorf("the kernel says %+v of a worker that has worked", at)
 		}
 	}
 }

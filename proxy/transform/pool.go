@@ -36,7 +36,7 @@ type tune struct {
 	resident           int64    // bytes of memory of a worker that is replaced; 0: no limit
 	start, retry, turn time.Duration
 	changed            func()                      // called with the pool's lock held
-	unscheduled        func(*worker) time.Duration // as worker.unscheduled
+	scheduled          func(*worker) processorTime // as worker.scheduled
 }
 
 // Stats is the state of a Pool at one moment.
@@ -132,8 +132,8 @@ func (c *Config) setDefaults() {
 	c.tune.start = cmp.Or(c.tune.start, startTimeout)
 	c.tune.retry = cmp.Or(c.tune.retry, retryStart)
 	c.tune.turn = cmp.Or(c.tune.turn, turnTime)
-	if c.tune.unscheduled == nil {
-		c.tune.unscheduled = (*worker).unscheduled
+	if c.tune.scheduled == nil {
+		c.tune.scheduled = (*worker).scheduled
 	}
 	if c.tune.changed == nil {
 		c.tune.changed = func() {}

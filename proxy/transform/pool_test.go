@@ -93,7 +93,7 @@ func fakeConfig(t testing.TB, mode string) (Config, *events) {
 	e := newEvents()
 	return Config{
 		Path: self, Workers: 1, Timeout: time.Minute, Memory: -1, Recorder: e, Log: slog.New(slog.DiscardHandler),
-		tune: tune{args: []string{"fake-worker", mode}, changed: func() { e.note(func() {}) }, unscheduled: noWait},
+		tune: tune{args: []string{"fake-worker", mode}, changed: func() { e.note(func() {}) }, scheduled: noWait},
 	}, e
 }
 
@@ -109,7 +109,7 @@ func startFakes(t testing.TB, cfg Config) *Pool {
 }
 
 // noWait is for tests of deadlines, which a busy machine must not excuse.
-func noWait(*worker) time.Duration { return 0 }
+func noWait(*worker) (t processorTime) { return t }
 
 // command is a job for a fake worker: 10 x 10 raw pixels, unless the test changes it.
 func command(owner int64, words string, size int) Job {

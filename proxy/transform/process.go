@@ -38,6 +38,16 @@ type worker struct {
 	turn  time.Duration // busy for its owner since others wait
 }
 
+// processorTime is what the kernel tells of a worker: how long it used processors, and how long its threads
+// waited for one.
+type processorTime struct{ used, waited time.Duration }
+
+// starved reports whether a worker waited for a processor for at least a time since before, and used
+// less. Threads of its own for which it had no processors are no excuse.
+func (t processorTime) starved(before processorTime, least time.Duration) bool {
+	return t.waited-before.waited >= least && t.used-before.used < least
+}
+
 // newWorker prepares a process with three descriptors and an empty environment. start starts it.
 func newWorker(path string, args []string) (w *worker, start func() error, err error) {
 	var files []*os.File

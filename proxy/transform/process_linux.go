@@ -68,18 +68,24 @@ func (w *worker) resident() int64 {
 	return pages * int64(os.Getpagesize())
 }
 
-// unscheduled returns how long the threads of the worker have waited for a processor, or 0 if the
-// kernel does not tell (schedstat: time on a processor, time of waiting for one, both in nanoseconds).
-func (w *worker) unscheduled() (total time.Duration) {
-	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", w.cmd.Process.Pid))
+// scheduled returns the processor time of the worker, or zeros if the kernel does not tell (schedstat of
+// each thread: time on a processor, time of waiting for one, both in nanoseconds).
+func (w *worker) scheduled() (t processorTime) {
+	pid := w.cmd.Process.Pid
+	var used unix.Timespec
+	const clockOfProcess = 2 // CPUCLOCK_SCHED; see clock_getcpuclockid(3)
+	if unix.ClockGettime(int32(^pid<<3|clockOfProcess), &used) == nil {
+		t.used = time.Duration(used.Nano())
+	}
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	for _, file := range files {
 		text, _ := os.ReadFile(file)
 		if fields := bytes.Fields(text); len(fields) > 1 {
 			ns, _ := strconv.ParseInt(string(fields[1]), 10, 64)
-			total += time.Duration(ns)
+			t.waited += time.Duration(ns)
 		}
 	}
-	return total
+	return t
 }
 
 // unread returns how many bytes wait in a pipe.

@@ -25,7 +25,7 @@ func startReal(t *testing.T, cfg Config) (*Pool, *events) {
 	e := newEvents()
 	cfg.Recorder = e
 	cfg.tune.changed = func() { e.note(func() {}) }
-	cfg.tune.unscheduled = noWait
+	cfg.tune.scheduled = noWait
 	cfg.Timeout = time.Minute // no limit decides a test
 	return startFakes(t, cfg), e
 }
