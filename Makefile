@@ -70,8 +70,9 @@ $(VIPS_DIR):
 	@command -v npm >/dev/null || { echo '!!!!! NO npm, which downloads libvips: install it, or libvips-dev and make worker VIPS=debian !!!!!'; exit 1; }
 	@rm -rf bin/vips.tmp && mkdir -p bin/vips.tmp && cd bin/vips.tmp && \
 		npm pack --silent @img/sharp-libvips-dev@1.3.4 @img/sharp-libvips-linux-$(VIPS_ARCH)@1.3.4 && \
-		printf '$(VIPS_SUMS)' | sha512sum --quiet --ignore-missing -c && \
-		for package in *.tgz; do tar -xzf $$package --strip-components 1 || exit 1; done && rm *.tgz
+		for package in *.tgz; do \
+			printf '$(VIPS_SUMS)' | grep -F "  $$package" | sha512sum --quiet -c && tar -xzf $$package --strip-components 1 || exit 1; \
+		done && rm *.tgz
 	@cp bin/vips.tmp/lib/$(VIPS_LIB) bin/ && cp bin/vips.tmp/README.md bin/ixmage-worker.licenses.md
 	@mv bin/vips.tmp $@
 
