@@ -75,7 +75,7 @@ func (p *Proxy) explainQuery(e *Explanation, a *alias.Alias, u asked) (*variant,
 	locked, free := a.Access == alias.AccessSigned, a.Transforms == alias.TransformsOpen
 	if locked || t.Off == "" && !free && hasSignature(query) {
 		until, kid, err := signature.Verify(p.keys.ready(a).keys, pathOf(u.uri), query, u.now)
-		t.Signature = ExplainedSignature{Needed: locked, State: checkOutcome(err), KID: kid}
+		t.Signature = ExplainedSignature{Needed: locked || p.needsSignature(a, query), State: checkOutcome(err), KID: kid}
 		if !until.IsZero() {
 			until = until.UTC()
 			t.Signature.Expires = &until
@@ -96,7 +96,6 @@ func (p *Proxy) explainQuery(e *Explanation, a *alias.Alias, u asked) (*variant,
 	if err != nil || o.IsZero() {
 		return nil, err
 	}
-	t.Signature.Needed = t.Signature.Needed || p.needsSignature(a, query)
 	return p.explainOptions(t, a, o, u), nil
 }
 

@@ -58,6 +58,7 @@ func TestExplainQuery(t *testing.T) {
 		{query: "w=120&kid=none&sig=" + strings.Repeat("A", 43), want: ExplainedTransform{Signature: ExplainedSignature{State: "unknown_kid"}}, status: 403, remedy: "signing-keys"},
 		{query: "w=120&kid=k1234567&sig=" + strings.Repeat("A", 43), want: ExplainedTransform{Signature: ExplainedSignature{State: "bad"}}, status: 403, remedy: "does not fit"},
 		{query: "w=120&kid=k1234567&sig=A", want: ExplainedTransform{Signature: ExplainedSignature{State: "bad"}}, status: 403, remedy: "no signer makes"},
+		{query: "h=100&kid=k1234567&sig=A", want: ExplainedTransform{Signature: needed("bad")}, status: 403, remedy: "no signer makes"},
 		{mode: alias.TransformsSigned, query: "w=120", want: ExplainedTransform{Signature: needed("missing")}, status: 403},
 		{mode: alias.TransformsSigned, query: "w=120", signed: signed, want: ExplainedTransform{Signature: byKey(true), Options: "w=120", Format: "jpeg"}},
 		{mode: alias.TransformsOpen, query: "w=101&h=7&fit=cover&f=png", want: ExplainedTransform{Signature: free, Options: "f=png&fit=cover&h=7&w=101", Format: "png"}},
