@@ -58,6 +58,7 @@ func nameVariant(o transform.Options, a transform.Accepts, version string) strin
 	}
 	b := o.Append(make([]byte, 0, 256), format)
 	b = append(b, '\n', byte('0'+a), '\n')
+	b = append(strconv.AppendInt(b, transform.Generation, 10), '\n')
 	b = append(b, version...)
 	sum := sha256.Sum256(b)
 	return base64.RawURLEncoding.EncodeToString(sum[:18])

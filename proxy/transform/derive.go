@@ -12,6 +12,11 @@ import (
 // decoded, an animation beyond the limits, or smaller than the result without being another picture.
 var ErrAsStored = errors.New("the picture is served as it is stored")
 
+// Generation is a part of the names of variants, beside the version of libvips. Raise it with every change
+// of the server or of the worker after which the same options make other bytes: caches, and nodes of
+// another version, have those from before under the old names.
+const Generation = 1
+
 // SourceMax is how many bytes a source may have.
 const SourceMax = 40 << 20
 
