@@ -118,13 +118,10 @@ func (ms *marks) covers(object string, generation uint64) (hard bool, soft *Mark
 			soft.Generation = max(soft.Generation, m.Generation)
 		}
 	}
-	for _, m := range ms.keys[object] {
-		see(m)
-	}
-	if of, _, variant := strings.Cut(object, variantMark); variant {
-		for _, m := range ms.keys[of+variantMark] {
-			see(m)
-		}
+	of, _, _ := strings.Cut(object, variantMark)
+	for _, pair := range [...][2]*Mark{ms.keys[object], ms.keys[of+variantMark]} {
+		see(pair[0])
+		see(pair[1])
 	}
 	for _, m := range ms.prefixes {
 		see(m)

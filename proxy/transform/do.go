@@ -150,10 +150,8 @@ func (w *worker) run(ctx context.Context, j *Job, cfg Config, send *sender) (ans
 			w.end(EndAbandoned)
 		case send.reading.Load(): // the worker waits for a source that is slow
 			w.end(EndSource)
-		case cfg.tune.scheduled(w).starved(before, cfg.Timeout/2):
-			w.end(EndStarved)
 		default:
-			w.end(EndDeadline)
+			w.end(cfg.lateness(w, before))
 		}
 	})
 	defer func() {
@@ -180,6 +178,14 @@ func (w *worker) run(ctx context.Context, j *Job, cfg Config, send *sender) (ans
 	}
 	err = a.err()
 	return a, body, err
+}
+
+// lateness is the reason for which a worker ends at its deadline. before is from the start of the job.
+func (c *Config) lateness(w *worker, before processorTime) string {
+	if c.tune.scheduled(w).starved(before, c.Timeout/2) {
+		return EndStarved
+	}
+	return EndDeadline
 }
 
 // err returns the error of a job that its worker has answered.

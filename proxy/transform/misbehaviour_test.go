@@ -334,9 +334,11 @@ func TestStarved(t *testing.T) {
 		cfg, _ := fakeConfig(t, "ok")
 		cfg.Timeout = 300 * time.Millisecond
 		var asked atomic.Int64
-		cfg.tune.scheduled = func(*worker) processorTime {
-			n := time.Duration(asked.Add(1))
-			return processorTime{used: n * tc.uses, waited: n * tc.waits}
+		cfg.tune.scheduled = func(*worker) (t processorTime) {
+			if asked.Add(1) > 1 {
+				t = processorTime{used: tc.uses, waited: tc.waits}
+			}
+			return t
 		}
 		p := startFakes(t, cfg)
 		j := command(1, "hang -", 0)

@@ -152,8 +152,8 @@ func (w *worker) end(reason string) string {
 	return reason
 }
 
-// meet reads the frame that says that the worker is ready. An error says what to do.
-func (w *worker) meet(timeout time.Duration) error {
+// waitReady reads the frame that says that the worker is ready. An error says what to do.
+func (w *worker) waitReady(timeout time.Duration) error {
 	var frame [readyLen]byte
 	_ = w.stdout.SetReadDeadline(time.Now().Add(timeout))
 	_, err := io.ReadFull(w.stdout, frame[:])
@@ -161,7 +161,7 @@ func (w *worker) meet(timeout time.Duration) error {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("it was not ready after %s", timeout)
 	case err != nil:
-		return w.obituary()
+		return w.earlyExit()
 	}
 	_ = w.stdout.SetReadDeadline(time.Time{})
 	w.ready, err = parseReady(frame[:])
@@ -169,8 +169,8 @@ func (w *worker) meet(timeout time.Duration) error {
 	return err
 }
 
-// obituary says how a worker ended that closed its output before it was ready.
-func (w *worker) obituary() error {
+// earlyExit says how a worker ended that closed its output before it was ready.
+func (w *worker) earlyExit() error {
 	w.end(EndCrash) // it may have closed only its output
 	<-w.exited
 	line, _, _ := strings.Cut(w.words(), "\n")

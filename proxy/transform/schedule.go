@@ -245,7 +245,7 @@ func (p *Pool) launch() (*worker, error) {
 	begin := time.Now()
 	w, err := p.fork()
 	if err == nil {
-		if err = w.meet(p.cfg.tune.start); err == nil && p.version != "" && p.version != w.ready.version {
+		if err = w.waitReady(p.cfg.tune.start); err == nil && p.version != "" && p.version != w.ready.version {
 			err = fmt.Errorf("it has libvips %s now, and %s when the server started: restart ixmage",
 				w.ready.version, p.version)
 		}
