@@ -40,6 +40,9 @@ var errSourceTooLarge = &transform.RefusedError{Why: transform.TooLarge}
 // errAsStored means that the object itself is the answer to a request for a variant.
 var errAsStored = errors.New("the object is served as it is stored")
 
+// errUnconfirmed means that S3 did not tell whether a variant is still that of its object.
+var errUnconfirmed = errors.New("the object of the variant cannot be revalidated")
+
 // variant is a picture that a request asks for instead of the stored one.
 type variant struct {
 	object  string // its path in the alias
@@ -140,6 +143,9 @@ func (m *variantMaker) make(ctx context.Context, in sources, stored *object) (*c
 	source, mark := in[0], in[1]
 	madeOf := identityOf(source.obj, mark.object())
 	stale := source.Status == cache.Stale || mark != nil && mark.Status == cache.Stale
+	if stored != nil && (source.RefreshFailed || mark != nil && mark.RefreshFailed) {
+		return nil, &cache.Unavailable{Err: errUnconfirmed} // what is stored may be served
+	}
 	if stored != nil && madeOf != "" && madeOf == stored.madeOf {
 		return unchangedSource(m.dated(stored.renewed(source.obj), source.obj, stale)), nil
 	}

@@ -100,6 +100,7 @@ type variantEnv struct {
 	mu      sync.Mutex
 	version int
 	control string         // Cache-Control of S3
+	down    bool           // S3 answers 500
 	calls   map[string]int // by method
 }
 
@@ -114,13 +115,16 @@ func newVariantEnv(t testing.TB, change func(a *alias.Alias)) *variantEnv {
 	s3 := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		e.mu.Lock()
 		e.calls[r.Method]++
-		etag := fmt.Sprintf(`"%032d"`, e.version)
+		etag, down := fmt.Sprintf(`"%032d"`, e.version), e.down
 		if e.control != "" {
 			w.Header().Set("Cache-Control", e.control)
 		}
 		e.mu.Unlock()
 		w.Header().Set("ETag", etag)
 		switch {
+		case down:
+			w.WriteHeader(http.StatusInternalServerError)
+			return
 		case strings.HasSuffix(r.URL.Path, "/gone.jpg"):
 			w.WriteHeader(http.StatusNotFound)
 			return
@@ -462,6 +466,33 @@ func TestVariantRevalidated(t *testing.T) {
 				t.Errorf("a new version: %q %v", got.body, got.header)
 			}
 		})
+	}
+}
+
+// TestVariantStale: while S3 fails, a variant is served stale, and says so as its object does.
+func TestVariantStale(t *testing.T) {
+	t.Parallel()
+	e := newVariantEnv(t, func(a *alias.Alias) {
+		a.Transforms, a.StaleIfError = alias.TransformsOpen, time.Hour
+	})
+	e.mu.Lock()
+	e.control = "max-age=0"
+	e.mu.Unlock()
+	for _, target := range []string{"/shop/a.jpg", "/shop/a.jpg?w=100"} {
+		e.get(target)
+	}
+	jobs := e.count()
+	e.mu.Lock()
+	e.down = true
+	e.mu.Unlock()
+	for _, target := range []string{"/shop/a.jpg", "/shop/a.jpg?w=100", "/shop/a.jpg?w=100"} {
+		got := e.get(target)
+		if status := got.header.Get("Cache-Status"); got.status != 200 || !strings.HasPrefix(status, "ixmage; hit; ttl=-") {
+			t.Errorf("%s: %d, %q", target, got.status, status)
+		}
+	}
+	if e.count() != jobs {
+		t.Errorf("%d jobs while S3 fails", e.count()-jobs)
 	}
 }
 
