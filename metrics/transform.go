@@ -13,7 +13,8 @@ var (
 	signatureLabels = [...]string{"ok", "missing", "unknown_kid", "bad", "expired"}
 	formatLabels    = [...]string{"jpeg", "png", "webp", "avif", "gif", "raw"}
 	killLabels      = [...]string{
-		"deadline", "crash", "answer", "internal", "memory", "jobs", "owner", "abandoned", "source", "starved", "close", "other",
+		"deadline", "crash", "answer", "internal", "memory", "jobs", "owner", "abandoned", "source", "starved",
+		"close", "other",
 	}
 	offLabels = [...]string{"not_configured", "worker"}
 )

@@ -108,14 +108,8 @@ func (ms *marks) covers(object string, generation uint64) (hard bool, soft *Mark
 		case m == nil || generation >= m.Generation || !strings.HasPrefix(object, m.Object):
 		case m.Hard:
 			hard = true
-		case soft == nil:
-			one := *m
-			soft = &one
 		default:
-			if m.At.Before(soft.At) {
-				soft.At = m.At
-			}
-			soft.Generation = max(soft.Generation, m.Generation)
+			soft = soft.join(m)
 		}
 	}
 	of, _, _ := strings.Cut(object, variantMark)
@@ -127,6 +121,19 @@ func (ms *marks) covers(object string, generation uint64) (hard bool, soft *Mark
 		see(m)
 	}
 	return hard, soft
+}
+
+// join gives m the earlier time and the greater generation of both. It copies other if m is nil.
+func (m *Mark) join(other *Mark) *Mark {
+	if m == nil {
+		one := *other
+		return &one
+	}
+	if other.At.Before(m.At) {
+		m.At = other.At
+	}
+	m.Generation = max(m.Generation, other.Generation)
+	return m
 }
 
 // len counts the marks, without those of the whole space.
