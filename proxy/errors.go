@@ -66,7 +66,8 @@ func problemOf(err error) problem {
 		return probNotImage
 	case errors.Is(err, errAliasDenied):
 		return probDenied
-	case errors.Is(err, errVersionGone), errors.Is(err, errNoLength), errors.Is(err, errUnconfirmed), errors.Is(err, origin.ErrOtherVersion):
+	case errors.Is(err, errVersionGone), errors.Is(err, errNoLength), errors.Is(err, origin.ErrOtherVersion),
+		errors.Is(err, errUnconfirmed):
 		return probOrigin
 	case errors.Is(err, cache.ErrClosed), errors.Is(err, cache.ErrAbandoned), errors.Is(err, errClientLimit):
 		return probOverloaded

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -124,6 +125,9 @@ func (m *variantMaker) load(ctx context.Context, old *cache.Entry) (*cache.Sourc
 			return nil, err
 		}
 	}
+	if stored != nil && in.stale() && old.StaleIfErrorOK(time.Now(), m.lifetimesNow(m.route, old)) {
+		return nil, &cache.Unavailable{Err: errUnconfirmed} // what is stored is served
+	}
 	return m.make(ctx, in, stored)
 }
 
@@ -139,13 +143,15 @@ func (s *sources) Close() {
 	}
 }
 
+// stale reports whether S3 has not confirmed one of them.
+func (s *sources) stale() bool {
+	return slices.ContainsFunc(s[:], func(p *sourcePicture) bool { return p != nil && p.Status == cache.Stale })
+}
+
 func (m *variantMaker) make(ctx context.Context, in sources, stored *object) (*cache.Source, error) {
 	source, mark := in[0], in[1]
 	madeOf := identityOf(source.obj, mark.object())
-	stale := source.Status == cache.Stale || mark != nil && mark.Status == cache.Stale
-	if stored != nil && (source.RefreshFailed || mark != nil && mark.RefreshFailed) {
-		return nil, &cache.Unavailable{Err: errUnconfirmed} // what is stored may be served
-	}
+	stale := in.stale()
 	if stored != nil && madeOf != "" && madeOf == stored.madeOf {
 		return unchangedSource(m.dated(stored.renewed(source.obj), source.obj, stale)), nil
 	}
