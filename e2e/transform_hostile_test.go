@@ -294,12 +294,8 @@ func (w *memoryWatch) end(t *testing.T) string {
 	return fmt.Sprintf("server %d MiB, largest worker %d MiB", w.server>>10, w.workers>>10)
 }
 
-// slowBombs take a worker until its deadline.
-var slowBombs = []string{"scans.jpg", "scans-grey.jpg"}
-
-// TestTransformBombs requests variants of pictures that cost much or are not what they say. Those
-// that take a worker until its deadline are tried with IXMAGE_MUTANTS only; TestTransformKiller has
-// one of them.
+// TestTransformBombs requests variants of pictures that cost much or are not what they say. None takes
+// a worker until its deadline; TestTransformKiller has one that does.
 func TestTransformBombs(t *testing.T) {
 	t.Parallel()
 	s := newStudio(t, noShare...)
@@ -307,10 +303,6 @@ func TestTransformBombs(t *testing.T) {
 	n.ask(t, 1)
 	watch := s.watch(t)
 	for _, b := range picture.Bombs() {
-		slow := slices.Contains(slowBombs, b.Name)
-		if slow && os.Getenv("IXMAGE_MUTANTS") == "" {
-			continue
-		}
 		t.Run(b.Name, func(t *testing.T) {
 			s.put(b.Name, s3.Object{Body: b.Body, ContentType: b.ContentType})
 			before, jobs := s.kills(), s.killedJobs()
@@ -319,8 +311,8 @@ func TestTransformBombs(t *testing.T) {
 				t.Error("it is transformed, want a refusal")
 			}
 			lost := s.killedJobs() - jobs
-			if (lost > 0) != slow {
-				t.Errorf("%v jobs lost their worker; slow: %t", lost, slow)
+			if lost > 0 {
+				t.Errorf("%v jobs lost their worker", lost)
 			}
 			eventually(t, "every kill is counted", func() bool { return s.kills()-before == lost })
 			n.ask(t, len(b.Body)+len(b.Name))
@@ -336,18 +328,19 @@ func TestTransformKiller(t *testing.T) {
 	t.Parallel()
 	s := newStudio(t, append(noShare, "--transform-timeout", "1s")...)
 	n := s.neighbour(t)
-	body := picture.Bombs()
-	i := slices.IndexFunc(body, func(h picture.Hostile) bool { return h.Name == slowBombs[1] })
-	s.put("killer.jpg", s3.Object{Body: body[i].Body, ContentType: "image/jpeg"})
+	const slow = "w=4000&blur=100&f=png" // some seconds of a processor
+	bombs := picture.Bombs()
+	killer := bombs[slices.IndexFunc(bombs, func(h picture.Hostile) bool { return h.Name == "interlaced.png" })]
+	s.put("killer.png", s3.Object{Body: killer.Body, ContentType: "image/png"})
 	s.put("good.jpg", s3.Object{Body: picture.Corpus()[12].Body, ContentType: "image/jpeg"})
 
 	var asked sync.WaitGroup
 	answered := make(chan struct{})
 	asked.Go(func() {
 		defer close(answered)
-		r := s.get("/free/killer.jpg?w=100")
+		r := s.get("/free/killer.png?" + slow)
 		for r.StatusCode == http.StatusServiceUnavailable { // the machine was too busy to blame the picture
-			r = s.get("/free/killer.jpg?w=100")
+			r = s.get("/free/killer.png?" + slow)
 		}
 		if r.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(string(r.body), "transform-failed") {
 			t.Errorf("the killer: %s: %.200s", r.Status, r.body)
@@ -367,14 +360,14 @@ func TestTransformKiller(t *testing.T) {
 		return s.metric(`ixmage_transform_worker_kills_total{reason="deadline"}`) == 1
 	})
 	for _, query := range []string{"w=100", "w=101", "h=7&f=webp", "info=1"} {
-		if r := s.get("/free/killer.jpg?" + query); r.StatusCode != http.StatusUnprocessableEntity {
+		if r := s.get("/free/killer.png?" + query); r.StatusCode != http.StatusUnprocessableEntity {
 			t.Errorf("%s again: %s: %.200s", query, r.Status, r.body)
 		}
 	}
 	if r := s.get("/free/good.jpg?w=50"); r.StatusCode != http.StatusOK {
 		t.Errorf("another picture of the alias: %s: %.200s", r.Status, r.body)
 	}
-	if r := s.get("/free/killer.jpg"); r.StatusCode != http.StatusOK || !bytes.Equal(r.body, body[i].Body) {
+	if r := s.get("/free/killer.png"); r.StatusCode != http.StatusOK || !bytes.Equal(r.body, killer.Body) {
 		t.Errorf("the killer as stored: %s", r.Status)
 	}
 	if got := s.kills(); got != 1 {
@@ -468,9 +461,6 @@ func TestTransformHostileMark(t *testing.T) {
 		t.Errorf("a good watermark: %s: %.200s", r.Status, r.body)
 	}
 	for _, b := range picture.Bombs() {
-		if slices.Contains(slowBombs, b.Name) {
-			continue
-		}
 		s.put("marks/"+b.Name, s3.Object{Body: b.Body, ContentType: b.ContentType})
 		got := s.isPictureOrRefused(t, "good.jpg", "w=64&f=png&wm=marks/"+b.Name, nil)
 		if b.Refused && got == "transformed" {
