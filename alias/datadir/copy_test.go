@@ -136,7 +136,7 @@ func TestCopyRegistryRefused(t *testing.T) {
 			dir := folder(t)
 			execRaw(t, RegistryPath(dir), `DELETE FROM goose_db_version WHERE version_id = (SELECT max(version_id) FROM goose_db_version)`)
 			return dir, fresh(t)
-		}, []string{"schema version 8", "start and stop this ixmage on it once"}},
+		}, []string{"schema version 9", "start and stop this ixmage on it once"}},
 		{"source in use", func(t *testing.T) (string, string) {
 			dir := folder(t)
 			unlock, err := Lock(dir)
