@@ -92,7 +92,7 @@ test: bin/versitygw try-minio try-worker ## Run all tests; the race detector is 
 
 # Every package but e2e, tests and all, with the race detector. internal/bench/plot,
 # internal/plancheck and deploy are modules of their own.
-test-packages:
+test-packages: try-worker
 	@CGO_ENABLED=$(if $(RACE),1,0) go test $(RACE) -shuffle=on -timeout 40m $$(go list ./... | grep -v '/e2e$$')
 	@go -C internal/bench/plot test ./...
 	@go -C internal/plancheck test ./...
