@@ -55,6 +55,9 @@ func newStudio(t testing.TB, args ...string) *studio {
 func (s *studio) variant(key, query string, headers ...string) *response {
 	s.t.Helper()
 	r := s.get("/free/"+key+"?"+query, headers...)
+	for i := 0; r.StatusCode == http.StatusServiceUnavailable && i < 10; i++ { // the machine is too busy
+		r = s.get("/free/"+key+"?"+query, headers...)
+	}
 	if dir := os.Getenv("IXMAGE_SHEETS"); dir != "" && r.StatusCode == http.StatusOK { // to look at them
 		name := strings.NewReplacer("/", "-", "&", ",", "?", ",").Replace(key + "," + query)
 		if err := os.WriteFile(filepath.Join(dir, name), r.body, 0o600); err != nil {

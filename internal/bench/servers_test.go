@@ -247,7 +247,7 @@ func TestServersOf(t *testing.T) {
 func TestUnknownNames(t *testing.T) {
 	t.Parallel()
 	c := config{part: "both"}
-	if err := c.run(t.Context(), io.Discard); !errorHas(err, "want hit, miss, disk, mixed, grow, soak, fleet or all") {
+	if err := c.run(t.Context(), io.Discard); !errorHas(err, "want hit, miss, disk, mixed, grow, transform, soak, fleet or all") {
 		t.Errorf("got error %v for an unknown part", err)
 	}
 	if _, err := (&env{binaries: []binary{{name: nameOurs}}}).start(t.Context(), "apache"); !errorHas(err, "want one of bare") {
