@@ -163,7 +163,7 @@ func TestDockerfile(t *testing.T) {
 	}
 	for _, want := range []string{
 		`(?m)^USER 65532:65532$`, `(?m)^ENTRYPOINT \["/ixmage"\]$`, `(?m)^CMD \["serve"\]$`, `(?m)^ENV IXMAGE_DATA=/data$`, `(?m)^VOLUME /data$`,
-		`(?m)^HEALTHCHECK .* CMD \["/ixmage", "healthcheck"\]$`, `(?m)^FROM scratch$`,
+		`(?m)^HEALTHCHECK .* CMD \["/ixmage", "healthcheck"\]$`, `(?m)^FROM scratch AS static$`, `FROM static\n*$`,
 		`(?m)^COPY --from=build --chown=65532:65532 /out/data /data$`,
 	} {
 		if !regexp.MustCompile(want).Match(text) {

@@ -200,11 +200,22 @@ static void seccomp(void)
 	must(!syscall(__NR_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program), "seccomp");
 }
 
+/* A server that root runs has them; madvise alone could take memory from the machine. A
+ * service manager may refuse capset where there are none. */
+static void capabilities(void)
+{
+	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+	struct __user_cap_data_struct now[_LINUX_CAPABILITY_U32S_3] = {0};
+	const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {0};
+
+	must(!syscall(__NR_capget, &header, now), "reading of capabilities");
+	if (memcmp(now, none, sizeof none))
+		must(!syscall(__NR_capset, &header, none), "dropping of capabilities");
+}
+
 void sandbox(struct ready *ready)
 {
 	const uint32_t kill = SECCOMP_RET_KILL_PROCESS;
-	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
-	const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {0};
 	pid_t parent = getppid();
 
 	/* Asked first: once files may not grow, stderr may be unable to take an error. */
@@ -216,8 +227,7 @@ void sandbox(struct ready *ready)
 	must(getppid() == parent, "the parent has ended");
 	setpgid(0, 0); /* fails only if the worker leads a session, which is a group of its own */
 	must(!syscall(__NR_close_range, 3, ~0u, 0), "closing of inherited files");
-	/* A server that root runs has them; madvise alone could take memory from the machine. */
-	must(!syscall(__NR_capset, &header, none), "dropping of capabilities");
+	capabilities();
 	must(!prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "protection from debuggers");
 	must(!prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs");
 	if (!prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0)) /* Linux 6.3 */
