@@ -1,6 +1,7 @@
 package alias
 
 import (
+	"bytes"
 	"fmt"
 	"unicode/utf8"
 )
@@ -119,4 +120,43 @@ func (a *Alias) optionalPathProblems(field, path string) []Problem {
 		return nil
 	}
 	return a.PathProblems(field, path)
+}
+
+// Unescape decodes the percent-encoding of a part of a URL, once (RFC 3986, section 2.1). A plus is a
+// plus. It returns its argument if nothing is encoded, and reports false for an invalid escape.
+func Unescape(raw []byte) ([]byte, bool) {
+	i := bytes.IndexByte(raw, '%')
+	if i < 0 {
+		return raw, true
+	}
+	out := append(make([]byte, 0, len(raw)), raw[:i]...)
+	for ; i < len(raw); i++ {
+		c := raw[i]
+		if c == '%' {
+			if i+2 >= len(raw) {
+				return nil, false
+			}
+			hi, lo := unhex(raw[i+1]), unhex(raw[i+2])
+			if hi > 15 || lo > 15 {
+				return nil, false
+			}
+			c = hi<<4 | lo
+			i += 2
+		}
+		out = append(out, c)
+	}
+	return out, true
+}
+
+// unhex returns the value of a hexadecimal digit, above 15 for anything else.
+func unhex(c byte) byte {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0'
+	case 'a' <= c && c <= 'f':
+		return c - 'a' + 10
+	case 'A' <= c && c <= 'F':
+		return c - 'A' + 10
+	}
+	return 255
 }

@@ -35,7 +35,7 @@ func resolve(uri []byte) (target, error) {
 	if !ok || string(name) == "-" { // /-/healthz and its like, never an alias
 		return target{}, errNoRoute
 	}
-	key, ok := decode(rest)
+	key, ok := alias.Unescape(rest)
 	t := cloneTarget(name, key)
 	switch {
 	case !ok || !alias.IsPath(key):
@@ -78,42 +78,4 @@ func pathOf(uri []byte) []byte {
 
 func isHTTP(scheme []byte) bool {
 	return bytes.EqualFold(scheme, []byte("http")) || bytes.EqualFold(scheme, []byte("https"))
-}
-
-// decode decodes percent-encoding, once. It returns its argument if nothing is encoded.
-func decode(raw []byte) ([]byte, bool) {
-	i := bytes.IndexByte(raw, '%')
-	if i < 0 {
-		return raw, true
-	}
-	out := append(make([]byte, 0, len(raw)), raw[:i]...)
-	for ; i < len(raw); i++ {
-		c := raw[i]
-		if c == '%' {
-			if i+2 >= len(raw) {
-				return nil, false
-			}
-			hi, lo := unhex(raw[i+1]), unhex(raw[i+2])
-			if hi > 15 || lo > 15 {
-				return nil, false
-			}
-			c = hi<<4 | lo
-			i += 2
-		}
-		out = append(out, c)
-	}
-	return out, true
-}
-
-// unhex returns the value of a hexadecimal digit, above 15 for anything else.
-func unhex(c byte) byte {
-	switch {
-	case '0' <= c && c <= '9':
-		return c - '0'
-	case 'a' <= c && c <= 'f':
-		return c - 'a' + 10
-	case 'A' <= c && c <= 'F':
-		return c - 'A' + 10
-	}
-	return 255
 }

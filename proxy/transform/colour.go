@@ -2,6 +2,7 @@ package transform
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 
 	"golang.org/x/image/colornames"
@@ -32,23 +33,20 @@ func readHex(value []byte) (packed uint64, ok bool) {
 	if n != 3 && n != 4 && n != 6 && n != 8 {
 		return 0, false
 	}
+	digits := make([]byte, 0, 8)
 	for _, c := range value {
-		digit := unhex(c)
-		if digit > 15 {
-			return 0, false
-		}
-		packed = packed<<4 | uint64(digit)
-		if n <= 4 {
-			packed = packed<<4 | uint64(digit)
+		if digits = append(digits, c); n <= 4 { // a digit stands for two
+			digits = append(digits, c)
 		}
 	}
-	if n == 3 || n == 6 {
-		packed = packed<<8 | 0xff
+	rgba := [4]byte{3: 0xff}
+	if _, err := hex.Decode(rgba[:], digits); err != nil {
+		return 0, false
 	}
-	if packed&0xff == 0 {
-		packed = 0
+	if rgba[3] == 0 {
+		return 0, true
 	}
-	return packed, true
+	return uint64(binary.BigEndian.Uint32(rgba[:])), true
 }
 
 func writeColour(b []byte, packed uint64) []byte {

@@ -70,7 +70,7 @@ func Parse(query []byte) (o Options, info Query, err error) {
 
 // read reads the value of a known option into o or info. It reports whether the value is good.
 func read(o *Options, info *Query, i spelling, raw []byte) bool {
-	value, ok := decode(raw)
+	value, ok := alias.Unescape(raw)
 	switch {
 	case !ok:
 		return false
@@ -115,38 +115,4 @@ func UnknownNames(query []byte) []string {
 		}
 	}
 	return list
-}
-
-// decode decodes percent-encoding, once. It returns its argument if nothing is encoded.
-func decode(raw []byte) ([]byte, bool) {
-	at := bytes.IndexByte(raw, '%')
-	if at < 0 {
-		return raw, true
-	}
-	out := append(make([]byte, 0, len(raw)), raw[:at]...)
-	for ; at < len(raw); at++ {
-		c := raw[at]
-		if c == '%' {
-			if at+2 >= len(raw) || unhex(raw[at+1]) > 15 || unhex(raw[at+2]) > 15 {
-				return nil, false
-			}
-			c = unhex(raw[at+1])<<4 | unhex(raw[at+2])
-			at += 2
-		}
-		out = append(out, c)
-	}
-	return out, true
-}
-
-// unhex returns the value of a hexadecimal digit, above 15 for anything else.
-func unhex(c byte) byte {
-	switch {
-	case '0' <= c && c <= '9':
-		return c - '0'
-	case 'a' <= c && c <= 'f':
-		return c - 'a' + 10
-	case 'A' <= c && c <= 'F':
-		return c - 'A' + 10
-	}
-	return 255
 }
