@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -174,7 +175,8 @@ func (m *variantMaker) make(ctx context.Context, in sources, stored *object) (*c
 	if err != nil {
 		return nil, m.failed(source.obj, err)
 	}
-	src := m.dated(source.obj.derived(m.name, madeOf, derived), source.obj, stale).source()
+	versions := cmp.Or(madeOf, versionsOf(source.obj, mark.object()))
+	src := m.dated(source.obj.derived(m.name, versions, madeOf, derived), source.obj, stale).source()
 	src.Body = newResult(derived.Body, &m.results)
 	return src, nil
 }
@@ -304,6 +306,18 @@ func identityOf(objs ...*object) string {
 	return strings.Join(tags, "")
 }
 
+// versionsOf tells the versions of objects apart by all that S3 says about them. It is for those without an
+// identityOf: a variant of them is never confirmed, but its entity tag must differ from that of another version.
+func versionsOf(objs ...*object) string {
+	var b []byte
+	for _, o := range objs {
+		if o != nil {
+			b = fmt.Appendf(b, "%s %s %d\n", o.etag, o.modified.Format(time.RFC3339Nano), o.size)
+		}
+	}
+	return string(b)
+}
+
 // sourcePicture is an object that is being read for a job.
 type sourcePicture struct {
 	*cache.Reader
@@ -398,9 +412,9 @@ func (r *readerOf) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// derived returns the metadata of a variant of o.
-func (o *object) derived(name, madeOf string, d *transform.Derived) *object {
-	sum := sha256.Sum256([]byte(name + madeOf + o.modifiedText()))
+// derived returns the metadata of a variant of o with a name, of objects with some versions.
+func (o *object) derived(name, versions, madeOf string, d *transform.Derived) *object {
+	sum := sha256.Sum256([]byte(name + versions))
 	obj := &object{
 		validators: validators{
 			etag:     `"` + base64.RawURLEncoding.EncodeToString(sum[:18]) + `"`,
@@ -410,14 +424,6 @@ func (o *object) derived(name, madeOf string, d *transform.Derived) *object {
 	}
 	obj.setLines()
 	return obj
-}
-
-// modifiedText tells versions apart that have no entity tag.
-func (o *object) modifiedText() string {
-	if o.etag != "" {
-		return ""
-	}
-	return o.modified.Format(time.RFC3339Nano) + strconv.FormatInt(o.size, 10)
 }
 
 // renewed returns the metadata of a variant o whose object is still the same.

@@ -100,6 +100,7 @@ type variantEnv struct {
 	mu      sync.Mutex
 	version int
 	control string         // Cache-Control of S3
+	weak    bool           // S3 gives weak entity tags
 	down    bool           // S3 answers 500
 	calls   map[string]int // by method
 }
@@ -116,6 +117,9 @@ func newVariantEnv(t testing.TB, change func(a *alias.Alias)) *variantEnv {
 		e.mu.Lock()
 		e.calls[r.Method]++
 		etag, down := fmt.Sprintf(`"%032d"`, e.version), e.down
+		if e.weak {
+			etag = "W/" + etag
+		}
 		if e.control != "" {
 			w.Header().Set("Cache-Control", e.control)
 		}
@@ -466,6 +470,27 @@ func TestVariantRevalidated(t *testing.T) {
 				t.Errorf("a new version: %q %v", got.body, got.header)
 			}
 		})
+	}
+}
+
+// TestVariantOfWeakTag: a variant of another version has another entity tag, also if S3 gives its object,
+// or the watermark, a weak tag or none.
+func TestVariantOfWeakTag(t *testing.T) {
+	t.Parallel()
+	e := newVariantEnv(t, func(a *alias.Alias) { a.Transforms = alias.TransformsOpen })
+	e.mu.Lock()
+	e.control, e.weak = "no-cache", true
+	e.mu.Unlock()
+	first := e.get("/shop/a.jpg?w=100").header.Get("ETag")
+	e.mu.Lock()
+	e.version++
+	e.mu.Unlock()
+	if got := e.get("/shop/a.jpg?w=100", "If-None-Match", first); got.status != 200 || got.header.Get("ETag") == first {
+		t.Errorf("a new version: %d %v", got.status, got.header)
+	}
+	strong, none, other := &object{validators: validators{etag: `"a"`}}, &object{size: 1}, &object{size: 2}
+	if versionsOf(strong, none) == versionsOf(strong, other) {
+		t.Error("another watermark without a tag is the same version")
 	}
 }
 
