@@ -95,6 +95,8 @@ func variantProblem(err error) (problem, bool) {
 		return probLimited, true
 	case errors.Is(err, transform.ErrOverloaded), errors.Is(err, transform.ErrOff):
 		return probOverloaded, true
+	case errors.Is(err, transform.ErrSlowSource):
+		return probTimeout, true
 	}
 	if _, ok := errors.AsType[*transform.OptionError](err); ok {
 		return probBadOption, true

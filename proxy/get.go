@@ -124,7 +124,7 @@ func (p *Proxy) serveMiss(x *exchange, ck cache.Key, cond *conditions) {
 	case x.variant() != nil:
 		err = p.fetched(x, route, ck, cond)
 		for range 2 { // it may meet another one again
-			if x.variant().isOfOther(err) {
+			if x.isLimitOfOther(err) {
 				err = p.fetched(x, route, ck, cond)
 			}
 		}

@@ -50,7 +50,6 @@ type variant struct {
 	object  string // its path in the alias
 	options transform.Options
 	accepts transform.Accepts // what the client takes, if the options leave the format to it
-	client  string            // who pays for the work; empty: nobody but the alias
 	name    string            // in the cache
 }
 
@@ -75,17 +74,16 @@ func (v *variant) key(a *alias.Alias) cache.Key { return keyOf(a, v.object).Vari
 // loadOf returns the load of what an exchange is about: the object of ck, or a variant.
 func (p *Proxy) loadOf(x *exchange, ck cache.Key) cache.Load {
 	if v := x.variant(); v != nil {
-		v.client = x.payer()
-		return p.loadVariant(x.route, v, x.span)
+		return p.loadVariant(x.route, v, x.payer(), x.span)
 	}
 	return p.load(x.route, ck.Object, x.span)
 }
 
 // loadVariant makes a variant for the cache, or confirms that the stored one is still that of the
-// current object. One job serves all requests that wait for it.
-func (p *Proxy) loadVariant(route alias.Route, v *variant, parent origin.Span) cache.Load {
+// current object. One job serves all requests that wait for it; it takes worker time of client, see payer.
+func (p *Proxy) loadVariant(route alias.Route, v *variant, client string, parent origin.Span) cache.Load {
 	return func(ctx context.Context, old *cache.Entry) (*cache.Source, error) {
-		m := &variantMaker{Proxy: p, route: p.currentRoute(route), variant: v, span: parent}
+		m := &variantMaker{Proxy: p, route: p.currentRoute(route), variant: v, client: client, span: parent}
 		src, err := m.load(ctx, old)
 		if _, known := errors.AsType[*cache.NegativeHit](err); known { // it is remembered for the object
 			return nil, &cache.NotFound{Err: err}
@@ -103,8 +101,9 @@ type variantMaker struct {
 	*Proxy
 	*variant
 
-	route alias.Route
-	span  origin.Span
+	route  alias.Route
+	client string // whose worker time the job takes; empty: nobody's but the alias's
+	span   origin.Span
 }
 
 func (m *variantMaker) load(ctx context.Context, old *cache.Entry) (*cache.Source, error) {
@@ -221,11 +220,11 @@ type payerError struct {
 func (e *payerError) Error() string { return e.err.Error() }
 func (e *payerError) Unwrap() error { return e.err }
 
-// isOfOther reports whether err is the limit of another client, whose load a request waited for.
-func (v *variant) isOfOther(err error) bool {
+// isLimitOfOther reports whether err is the limit of a client other than that of x: x waited for its load.
+func (x *exchange) isLimitOfOther(err error) bool {
 	limited, ok := errors.AsType[*transform.LimitedError](err)
 	payer, _ := errors.AsType[*payerError](err)
-	return ok && limited.Client && payer != nil && payer.client != v.client
+	return ok && limited.Client && payer != nil && payer.client != x.payer()
 }
 
 // dated gives a variant the lifetimes of its object. A variant of an object that is being
@@ -249,6 +248,8 @@ func (m *variantMaker) failed(source *object, err error) error {
 		return &cache.NotFound{Err: errAsStored, For: max(0, source.lifetimes.fresh-time.Since(source.born))}
 	case errors.Is(err, transform.ErrOverloaded), errors.Is(err, transform.ErrLimited), errors.Is(err, transform.ErrOff):
 		return &cache.Unavailable{Err: &payerError{m.client, err}}
+	case errors.Is(err, transform.ErrSlowSource):
+		return &cache.Unavailable{Err: err}
 	case errors.Is(err, transform.ErrRefused), transform.Killed(err), errors.Is(err, transform.ErrInternal):
 		return &cache.NotFound{Err: err, For: negative}
 	}

@@ -336,10 +336,9 @@ func TestVariantOfOtherClient(t *testing.T) {
 	o, _, err := transform.Parse([]byte("w=120"))
 	must(t, err)
 	v := &variant{object: "a.jpg", options: o, name: nameVariant(o, 0, e.Version())}
-	v.client = "198.51.100.7"
 	limited, got := make(chan error, 1), make(chan variantAnswer, 1)
 	go func() {
-		_, err := e.proxy.cache.Get(t.Context(), v.key(route.Alias), e.proxy.loadVariant(route, v, nil))
+		_, err := e.proxy.cache.Get(t.Context(), v.key(route.Alias), e.proxy.loadVariant(route, v, "198.51.100.7", nil))
 		limited <- err
 	}()
 	<-e.begun
@@ -536,6 +535,7 @@ func TestVariantFails(t *testing.T) {
 		{transform.ErrTimeout, 422, "transform-failed", 1},
 		{transform.ErrCrashed, 422, "transform-failed", 1},
 		{transform.ErrRemembered, 422, "transform-failed", 1},
+		{transform.ErrSlowSource, 504, "origin-timeout", 2},
 		{transform.ErrOverloaded, 503, "overloaded", 2},
 		{transform.ErrOff, 503, "overloaded", 2},
 		{&transform.LimitedError{RetryAfter: 7 * time.Second}, 429, "transform-limit", 2},

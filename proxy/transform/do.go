@@ -213,7 +213,7 @@ func (w *worker) endError(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %w", ErrAnswer, err)
 	case EndSource:
 		if !errors.Is(err, ErrSource) {
-			return fmt.Errorf("%w: it was not complete at the deadline", ErrSource)
+			return ErrSlowSource
 		}
 		return err
 	case EndClose:

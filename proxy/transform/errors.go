@@ -2,6 +2,7 @@ package transform
 
 import (
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -16,6 +17,8 @@ var (
 	ErrRemembered = errors.New("this picture killed a transform worker a short time ago and is not tried now")
 	ErrSource     = errors.New("the source of the transform cannot be read")
 	ErrOff        = errors.New("transforms are off") // no worker can be started, or the pool is closed
+	// ErrSlowSource is an ErrSource: the deadline came while the worker waited for bytes of a picture.
+	ErrSlowSource = fmt.Errorf("%w: it was not complete at the deadline", ErrSource)
 )
 
 // errStarved is an ErrOverloaded: not the picture was too much, but what else the machine does.
