@@ -289,10 +289,10 @@ func (p *Pool) fork() (*worker, error) {
 		w.end(EndClose)
 	}
 	p.mu.Unlock()
-	go p.reaped(w)
-	if p.cfg.Memory > 0 {
+	if p.cfg.Memory > 0 { // before reaped waits: afterwards its id may be another process's
 		err = limit(w.cmd.Process.Pid, p.cfg.Memory)
 	}
+	go p.reaped(w)
 	if err != nil {
 		w.end(EndCrash)
 		return nil, fmt.Errorf("%s: limit its memory: %w", p.cfg.Path, err)
