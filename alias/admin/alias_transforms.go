@@ -13,15 +13,25 @@ import (
 // transformFields are the members of an alias about transforms and signatures.
 func (in *aliasInput) transformFields(null onNull) []field {
 	return []field{
-		member[alias.Transforms]{"transforms", asText[alias.Transforms], func(a *alias.Alias) *alias.Transforms {
+		member[alias.Transforms]{"transforms", asMode[alias.Transforms], func(a *alias.Alias) *alias.Transforms {
 			return &a.Transforms
 		}}.of(in, null),
-		member[alias.Access]{"access", asText[alias.Access], func(a *alias.Alias) *alias.Access {
+		member[alias.Access]{"access", asMode[alias.Access], func(a *alias.Alias) *alias.Access {
 			return &a.Access
 		}}.of(in, null),
 		member[[]int]{"widths", asInts, func(a *alias.Alias) *[]int { return &a.Widths }}.of(in, null),
 		in.templatesField(null),
 	}
+}
+
+// asMode reads a text that is not empty. An alias without a mode gets the one that needs no
+// signature, so an empty text would open a locked alias.
+func asMode[T ~string](raw json.RawMessage) (T, string) {
+	mode, wrong := asText[T](raw)
+	if wrong == "" && mode == "" {
+		wrong = "must not be empty; leave it out to keep it, or to get the default"
+	}
+	return mode, wrong
 }
 
 func asInts(raw json.RawMessage) ([]int, string) {

@@ -70,6 +70,8 @@ func TestBodyRefused(t *testing.T) {
 		{"transforms", patch, `{"transforms":"on"}`, "invalid", "transforms", "must be off, templates, signed or open"},
 		{"transforms: type", patch, `{"transforms":false}`, "invalid", "transforms", "must be a string, not a boolean"},
 		{"access", patch, `{"access":"off"}`, "invalid", "access", "must be open or signed"},
+		{"access that is empty", patch, `{"access":""}`, "invalid", "access", "must not be empty"},
+		{"transforms that are empty", patch, `{"transforms":""}`, "invalid", "transforms", "must not be empty"},
 		{"widths: type", patch, `{"widths":400}`, "invalid", "widths", "must be an array of whole numbers, not a number"},
 		{"widths: a text", patch, `{"widths":[1,"2"]}`, "invalid", "widths", "entry 2 is not one"},
 		{"widths: a fraction", patch, `{"widths":[1.5]}`, "invalid", "widths", "entry 1 is not one"},

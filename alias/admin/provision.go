@@ -234,8 +234,8 @@ func provisionFields(in *policy.Request) []field {
 		probeField(&in.Inside, &in.Outside),
 		{name: "rotate_every", read: into(&in.RotateEvery, asDuration),
 			doc: "How often the key is rotated: \"0s\" for never, else 1 hour to 10 years."},
-		{name: "transforms", read: into(&in.Transforms, asText[alias.Transforms])},
-		{name: "access", read: into(&in.Access, asText[alias.Access])},
+		{name: "transforms", read: into(&in.Transforms, asMode[alias.Transforms])},
+		{name: "access", read: into(&in.Access, asMode[alias.Access])},
 		{name: "widths", read: into(&in.Widths, asInts)},
 		{name: "templates", read: templatesInto(&in.Templates)},
 		{name: "adopt", read: into(&in.Adopt, asString), doc: "The name of an IAM user that exists, to take over instead " +
