@@ -36,7 +36,7 @@ type PurgeResult struct {
 	// Negative is the number of negative entries that were dropped.
 	Negative int
 	// Confirmed are the nodes that have purged, this one among them, and Pending those
-	// that will before they serve anything older. Both are nil if the registry is not shared.
+	// that will when they read the log. Both are nil if the registry is not shared.
 	Confirmed, Pending []string
 }
 
@@ -143,7 +143,7 @@ type purgeJSON struct {
 	Prefix   *string    `json:"prefix" description:"The prefix of the request; null if it had none."`
 	Hard     bool       `json:"hard" description:"Whether the objects were dropped at once."`
 	Entries  int        `json:"entries" description:"How many objects were dropped or marked as stale."`
-	Bytes    int64      `json:"bytes" description:"Their size."`
+	Bytes    int64      `json:"bytes" description:"What they take in the cache, overhead included."`
 	Fetches  int        `json:"flights" description:"How many running fetches will not be stored."`
 	Negative int        `json:"negative" description:"How many remembered missing objects were forgotten."`
 	Hint     string     `json:"hint,omitempty" description:"Which key or prefix would have matched; absent if something was purged or nothing is known."`
@@ -153,7 +153,7 @@ type purgeJSON struct {
 
 type purgedNodesJSON struct {
 	Confirmed []string `json:"confirmed" description:"The nodes that have purged."`
-	Pending   []string `json:"pending" description:"The nodes that have not confirmed it. Each purges before it serves anything older than the purge."`
+	Pending   []string `json:"pending" description:"The nodes that have not confirmed it. Each purges when it reads the log: one that is down before it serves again, one that is cut off or hangs when it is back."`
 }
 
 func (h purges) purge(ctx context.Context, c *call[purgeInput]) (reply[purgeJSON], error) {
