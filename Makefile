@@ -59,7 +59,7 @@ bin/ixmage-worker-probe: $(WORKER_SOURCES) $(WORKER_TESTS)/probe.c
 	@$$(go env CC) -std=gnu11 -O1 -Wall $(WORKER_TESTS)/probe.c -o $@
 
 bin/ixmage-worker-loaders: bin/ixmage-worker $(WORKER_TESTS)/loaders.c
-	@$$(go env CC) $(WORKER_CFLAGS) $(WORKER_TESTS)/loaders.c proxy/transform/worker/picture.c -o $@ $(WORKER_LIBS)
+	@$$(go env CC) $(WORKER_CFLAGS) $(WORKER_TESTS)/loaders.c $(filter-out %/worker.c %/sandbox.c,$(filter %.c,$(WORKER_SOURCES))) -o $@ $(WORKER_LIBS)
 
 bin/ixmage-worker-asan: bin/ixmage-worker $(WORKER_TESTS)/unconfined.c
 	@$$(go env CC) $(filter-out -D_FORTIFY_SOURCE=2,$(WORKER_CFLAGS)) -g -fsanitize=address,undefined -fno-sanitize-recover=all \

@@ -112,8 +112,8 @@ func TestRequestFrame(t *testing.T) {
 			Blur: 2, Sharpen: 4, Gray: true, Animate: true, KeepCopyright: true,
 			MarkGravity: SouthEast, MarkOpacity: 50, MarkScale: 20, MarkTile: true,
 		},
-		Source: Blob{Header: Header{Type: GIF}, Size: 0x2122},
-		Mark:   &Blob{Header: Header{Type: PNG}, Size: 0x3132},
+		Source: Blob{Header: Header{Type: GIF, Colours: Colours{12, 13}}, Size: 0x2122},
+		Mark:   &Blob{Header: Header{Type: PNG, Colours: Colours{9, 16}}, Size: 0x3132},
 	}
 	want := "49585251" + "22210000" + "32310000" + // magic, lengths
 		"04020302" + "0a03021f" + // types, output, fit; gravity, rotate, flip, flags
@@ -121,7 +121,7 @@ func TestRequestFrame(t *testing.T) {
 		"0000003f" + "0000803f" + "09080706" + "51000000" + "00000040" + "00008040" + // focal point, background, quality, blur, sharpen
 		"04321400" + // watermark, effort
 		"80f0fa02" + "64000000" + "00000002" + "00200000" + "40787d01" + // limits
-		"0000000000000000000000000000000000000000"
+		"0c0d0910" + "00000000000000000000000000000000" // colours
 	got := appendRequest(nil, &j)
 	if text := hex.EncodeToString(got); text != want || len(got) != requestLen {
 		t.Errorf("got  %s\nwant %s", text, want)

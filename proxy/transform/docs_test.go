@@ -32,7 +32,7 @@ func TestDocs(t *testing.T) {
 	}
 	sizes := regexp.MustCompile("(?m)^\\| `([^`]+)` \\| (\\d+ x \\d+) \\|").FindAllStringSubmatch(string(page), -1)
 	for _, m := range sizes {
-		w, h := mustParse(t, m[1]).size(Header{JPEG, 1200, 900, 1, false})
+		w, h := mustParse(t, m[1]).size(Header{JPEG, 1200, 900, 1, false, Colours{}})
 		if got := fmt.Sprintf("%d x %d", w, h); got != m[2] {
 			t.Errorf("%s is %s, and the page says %s", m[1], got, m[2])
 		}

@@ -42,6 +42,28 @@ type Header struct {
 	Width, Height int    // of one frame as stored, before its orientation; 0: not known
 	Frames        int    // 0: not known
 	Alpha         bool
+	Colours       Colours
+}
+
+// Colours are those of a picture that gives them by numbers (ITU-T H.273) instead of a profile. The zero
+// value is sRGB, or what a profile says.
+type Colours struct{ Primaries, Transfer uint8 }
+
+// coloursOf returns the colours of numbers, those that are not known as sRGB: 2 is "unspecified".
+func coloursOf(primaries, transfer int) Colours {
+	c := Colours{1, 13}
+	switch primaries {
+	case 9, 12: // BT.2020, Display P3
+		c.Primaries = uint8(primaries)
+	}
+	switch transfer {
+	case 4, 5, 8, 14, 15, 16, 18: // gamma 2.2 and 2.8, linear, BT.2020, PQ, HLG
+		c.Transfer = uint8(transfer)
+	}
+	if c == (Colours{1, 13}) {
+		return Colours{}
+	}
+	return c
 }
 
 // Fit says how a picture gets into a box of width and height.

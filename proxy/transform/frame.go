@@ -76,7 +76,8 @@ func appendRequest(b []byte, j *Job) []byte {
 	b = f32(f32(b, t.Blur), t.Sharpen)
 	b = append(b, byte(t.MarkGravity), byte(t.MarkOpacity), byte(t.MarkScale), effortOf(t.Output))
 	b = u32(b, int(pixelsOf(j.Source.Type)), maxFrames, maxBody, MaxSide, maxResult)
-	return append(b, make([]byte, 20)...)
+	b = append(b, j.Source.Colours.Primaries, j.Source.Colours.Transfer, mark.Colours.Primaries, mark.Colours.Transfer)
+	return append(b, make([]byte, 16)...)
 }
 
 // flags returns the bits of a request: 1 gray, 2 keep frames, 4 keep copyright, 8 background given, 16 tile

@@ -3,7 +3,9 @@ package transform
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"image/color"
 	"os"
 	"path/filepath"
@@ -99,6 +101,31 @@ func TestReal(t *testing.T) {
 	}
 	if got := e.ended(); got != "map[]" {
 		t.Errorf("workers ended: %s", got)
+	}
+}
+
+// TestRealColours: colours by numbers count, in a PNG and in an AVIF.
+func TestRealColours(t *testing.T) {
+	t.Parallel()
+	p, _ := startReal(t, Config{Workers: 1})
+	do := func(source Blob, output Format) []byte {
+		t.Helper()
+		r, err := p.Do(t.Context(), Job{Owner: 1, Task: Task{Output: output, Quality: 95}, Source: source})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Body
+	}
+	red := picture.Solid(40, 30, color.NRGBA{234, 51, 35, 255})
+	chunk := "\x00\x00\x00\x04cICP\x0c\x0d\x00\x01" // Display P3
+	chunk += string(binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE([]byte(chunk[4:]))))
+	numbered := blob(slices.Concat(red[:33], []byte(chunk), red[33:]))
+	still := blob(do(blob(red), AVIF))
+	still.Colours = Colours{12, 13} // as TestSniffAVIF finds them
+	for name, source := range map[string]Blob{"PNG": numbered, "AVIF": still} {
+		if got := do(source, Raw); got[0] < 250 || got[1] > 5 || got[2] > 5 {
+			t.Errorf("%s: %v, want red", name, got[:3])
+		}
 	}
 }
 

@@ -5,9 +5,9 @@ import (
 )
 
 var (
-	photo  = Header{JPEG, 2000, 1500, 1, false}
-	logo   = Header{PNG, 600, 400, 1, true}
-	moving = Header{GIF, 85, 77, 10, true}
+	photo  = Header{JPEG, 2000, 1500, 1, false, Colours{}}
+	logo   = Header{PNG, 600, 400, 1, true, Colours{}}
+	moving = Header{GIF, 85, 77, 10, true, Colours{}}
 )
 
 func TestFormat(t *testing.T) {
@@ -36,8 +36,8 @@ func TestFormat(t *testing.T) {
 		// At most 1 MP.
 		{"f=auto", both, photo, false, WebP},
 		{"f=auto", avif, photo, false, JPEG},
-		{"f=auto", both, Header{JPEG, 1000, 1000, 1, false}, false, AVIF},
-		{"f=auto", both, Header{JPEG, 1001, 1000, 1, false}, false, WebP},
+		{"f=auto", both, Header{JPEG, 1000, 1000, 1, false, Colours{}}, false, AVIF},
+		{"f=auto", both, Header{JPEG, 1001, 1000, 1, false, Colours{}}, false, WebP},
 		{"w=1154", both, photo, false, AVIF}, // 1154 x 866
 		{"w=1156", both, photo, false, WebP}, // 1156 x 867
 		{"w=578&dpr=2", both, photo, false, WebP},
@@ -116,10 +116,10 @@ func TestMayKeep(t *testing.T) {
 		{"anim=0", JPEG, moving, false},
 		{"f=png", PNG, moving, false},
 		{"anim=0", JPEG, photo, true},
-		{"f=auto", AVIF, Header{AVIF, 100, 100, 1, false}, true},
-		{"f=auto", WebP, Header{AVIF, 100, 100, 1, false}, false}, // the client may not read AVIF
-		{"f=auto", JPEG, Header{WebP, 100, 100, 1, false}, false},
-		{"f=auto", AVIF, Header{WebP, 100, 100, 1, false}, false},
+		{"f=auto", AVIF, Header{AVIF, 100, 100, 1, false, Colours{}}, true},
+		{"f=auto", WebP, Header{AVIF, 100, 100, 1, false, Colours{}}, false}, // the client may not read AVIF
+		{"f=auto", JPEG, Header{WebP, 100, 100, 1, false, Colours{}}, false},
+		{"f=auto", AVIF, Header{WebP, 100, 100, 1, false, Colours{}}, false},
 		{"f=auto", WebP, Header{}, false},
 
 		{"w=400", WebP, photo, false},

@@ -53,7 +53,8 @@ func isFrameHeader(marker byte) bool {
 	return marker&0xf0 == 0xc0 && marker != 0xc4 && marker != 0xc8 && marker != 0xcc
 }
 
-// sniffPNG reads IHDR, and looks for a transparent colour in the chunks before the pixels.
+// sniffPNG reads IHDR, and looks for a transparent colour and for colours by numbers in the chunks before
+// the pixels.
 func sniffPNG(b []byte) Header {
 	h := Header{Type: PNG, Frames: 1}
 	if len(b) < 33 || string(b[12:16]) != "IHDR" {
@@ -61,11 +62,17 @@ func sniffPNG(b []byte) Header {
 	}
 	h.Width, h.Height = int(binary.BigEndian.Uint32(b[16:])), int(binary.BigEndian.Uint32(b[20:]))
 	h.Alpha = b[25]&4 != 0 // the colour types 4 and 6
-	for b = b[33:]; len(b) >= 12 && !h.Alpha; {
+	for b = b[33:]; len(b) >= 12; {
 		size := uint64(binary.BigEndian.Uint32(b)) + 12
-		name := string(b[4:8])
-		h.Alpha = name == "tRNS"
-		if name == "IDAT" || size > uint64(len(b)) {
+		switch name := string(b[4:8]); {
+		case name == "IDAT":
+			return h
+		case name == "tRNS":
+			h.Alpha = true
+		case name == "cICP" && len(b) >= 12 && b[10] == 0 && b[11] == 1: // RGB, full range; goes before a profile
+			h.Colours = coloursOf(int(b[8]), int(b[9]))
+		}
+		if size > uint64(len(b)) {
 			break
 		}
 		b = b[size:]

@@ -28,14 +28,19 @@ func sniffAVIF(b []byte) Header {
 	if !avif && items.kind != "av01" {
 		return Header{}
 	}
-	return Header{Type: AVIF, Width: items.width, Height: items.height, Frames: 1, Alpha: items.alpha}
+	return Header{
+		Type: AVIF, Width: items.width, Height: items.height, Frames: 1, Alpha: items.alpha, Colours: items.colours,
+	}
 }
 
 // items is what a meta box tells about its picture.
 type items struct {
 	kind          string // the type of the primary item, if it is known
 	width, height int
+	exact         bool // they are those of the primary item
 	alpha         bool
+	colours       Colours
+	profile       bool
 }
 
 func itemsOf(meta []byte) items {
@@ -47,24 +52,39 @@ func itemsOf(meta []byte) items {
 	properties := childBox(meta, "iprp")
 	associated := associations(childBox(properties, "ipma"), primary)
 	rest := childBox(properties, "ipco")
-	exact := false
 	for index := 1; len(rest) > 0 && index < 1<<15; index++ {
 		var kind string
 		var body []byte
 		kind, body, rest = nextBox(rest)
-		switch {
-		case kind == "auxC":
-			found.alpha = found.alpha || isAlpha(skip(body, 4))
-		case kind != "ispe" || len(body) < 12 || exact:
-		default:
-			w, h := int(binary.BigEndian.Uint32(body[4:])), int(binary.BigEndian.Uint32(body[8:]))
-			exact = slices.Contains(associated, index)
-			if exact || w*h > found.width*found.height { // else the greatest item
-				found.width, found.height = w, h
-			}
-		}
+		found.add(kind, body, slices.Contains(associated, index))
 	}
 	return found
+}
+
+// add notes a property, of the primary item or of another one.
+func (i *items) add(kind string, body []byte, primary bool) {
+	switch {
+	case kind == "auxC":
+		i.alpha = i.alpha || isAlpha(skip(body, 4))
+	case kind == "colr" && primary && len(body) >= 8:
+		i.setColours(body)
+	case kind == "ispe" && len(body) >= 12 && !i.exact:
+		w, h := int(binary.BigEndian.Uint32(body[4:])), int(binary.BigEndian.Uint32(body[8:]))
+		i.exact = primary
+		if i.exact || w*h > i.width*i.height { // else the greatest item
+			i.width, i.height = w, h
+		}
+	}
+}
+
+// setColours reads a colr box. A profile goes before numbers.
+func (i *items) setColours(b []byte) {
+	switch {
+	case string(b[:4]) != "nclx":
+		i.profile, i.colours = true, Colours{}
+	case !i.profile:
+		i.colours = coloursOf(int(binary.BigEndian.Uint16(b[4:])), int(binary.BigEndian.Uint16(b[6:])))
+	}
 }
 
 // isAlpha reports whether the name of an auxiliary picture is that of transparency.

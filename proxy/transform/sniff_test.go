@@ -2,6 +2,7 @@ package transform
 
 import (
 	"bytes"
+	"encoding/binary"
 	"image"
 	"image/color/palette"
 	"image/gif"
@@ -78,7 +79,7 @@ func TestSniffReal(t *testing.T) {
 		case ".jpg", ".png", ".gif", ".webp":
 			sameAsDecoder(t, name, body, firstOf(body))
 		case ".avif":
-			if want := (Header{AVIF, 3024, 4032, 1, false}); name == "orientation-6.avif" && got != want {
+			if want := (Header{AVIF, 3024, 4032, 1, false, Colours{}}); name == "orientation-6.avif" && got != want {
 				t.Errorf("%s: %+v", name, got)
 			}
 		default: // never decoded
@@ -113,7 +114,7 @@ func TestSniffHostile(t *testing.T) {
 		comments := strings.Repeat("\xff\xfe\x00\x09comment", 10_000)
 		body := []byte(string(c.Body[:2]) + comments + string(c.Body[2:]))
 		sameAsDecoder(t, "comments", body, body)
-		if got := Sniff(firstOf(body)); got != (Header{JPEG, 0, 0, 1, false}) {
+		if got := Sniff(firstOf(body)); got != (Header{JPEG, 0, 0, 1, false, Colours{}}) {
 			t.Errorf("%+v", got)
 		}
 	}
@@ -121,14 +122,14 @@ func TestSniffHostile(t *testing.T) {
 	frame := ",\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02\x44\x01\x00"
 	moving := "GIF89a\xff\xff\xff\xff\x00\x00\x00" + strings.Repeat(frame, n)
 	for body, want := range map[string]Header{
-		moving + ";":                     {GIF, 65535, 65535, n, false},
-		moving:                           {GIF, 65535, 65535, n, false}, // its end is missing
-		moving[:13+len(frame)]:           {GIF, 65535, 65535, 0, false},
-		moving[:13+len(frame)] + ";":     {GIF, 65535, 65535, 1, false},
-		moving[:13+len(frame)] + ";more": {GIF, 65535, 65535, 1, false},
-		"RIFF\x00\x00\x00\x00WEBPVP8X\x0a\x00\x00\x00\x12\x00\x00\x00\xff\x3f\x00\xff\x3f\x00" + strings.Repeat("ANMF\x01\x00\x00\x00..", n): {WebP, 16384, 16384, n, true},
-		"RIFF\x00\x00\x00\x00WEBPVP8X\x0a\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x00\x00ANMF\x01\x00\x00\x00..":                         {WebP, 1, 1, 1, false},
-		"RIFF\x00\x00\x00\x00WEBPVP8X\x0a\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x00\x00ANMF\xff\xff\xff\xff..":                         {WebP, 1, 1, 2, false},
+		moving + ";":                     {GIF, 65535, 65535, n, false, Colours{}},
+		moving:                           {GIF, 65535, 65535, n, false, Colours{}}, // its end is missing
+		moving[:13+len(frame)]:           {GIF, 65535, 65535, 0, false, Colours{}},
+		moving[:13+len(frame)] + ";":     {GIF, 65535, 65535, 1, false, Colours{}},
+		moving[:13+len(frame)] + ";more": {GIF, 65535, 65535, 1, false, Colours{}},
+		"RIFF\x00\x00\x00\x00WEBPVP8X\x0a\x00\x00\x00\x12\x00\x00\x00\xff\x3f\x00\xff\x3f\x00" + strings.Repeat("ANMF\x01\x00\x00\x00..", n): {WebP, 16384, 16384, n, true, Colours{}},
+		"RIFF\x00\x00\x00\x00WEBPVP8X\x0a\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x00\x00ANMF\x01\x00\x00\x00..":                         {WebP, 1, 1, 1, false, Colours{}},
+		"RIFF\x00\x00\x00\x00WEBPVP8X\x0a\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x00\x00ANMF\xff\xff\xff\xff..":                         {WebP, 1, 1, 2, false, Colours{}},
 	} {
 		if got := Sniff([]byte(body)); got != want {
 			t.Errorf("%.60q: %+v, want %+v", body, got, want)
@@ -149,21 +150,29 @@ func TestSniffAVIF(t *testing.T) {
 		body []byte
 		want Header
 	}{
-		"opaque":                  {opaque, Header{AVIF, 100, 20, 1, false}},
-		"alpha":                   {alpha, Header{AVIF, 40, 30, 1, true}},
-		"sequence":                {swap(opaque, "ftypavif\x00\x00\x00\x00avif", "ftypavis\x00\x00\x00\x00avis"), Header{AVIF, 100, 20, 1, false}},
-		"AV1 without its brand":   {swap(opaque, "ftypavif\x00\x00\x00\x00avif", "ftypmif1\x00\x00\x00\x00miaf"), Header{AVIF, 100, 20, 1, false}},
+		"opaque":                  {opaque, Header{AVIF, 100, 20, 1, false, Colours{}}},
+		"alpha":                   {alpha, Header{AVIF, 40, 30, 1, true, Colours{}}},
+		"sequence":                {swap(opaque, "ftypavif\x00\x00\x00\x00avif", "ftypavis\x00\x00\x00\x00avis"), Header{AVIF, 100, 20, 1, false, Colours{}}},
+		"AV1 without its brand":   {swap(opaque, "ftypavif\x00\x00\x00\x00avif", "ftypmif1\x00\x00\x00\x00miaf"), Header{AVIF, 100, 20, 1, false, Colours{}}},
 		"HEVC with brand mif1":    {swap(swap(opaque, "ftypavif\x00\x00\x00\x00avif", "ftypmif1\x00\x00\x00\x00heic"), "av01", "hvc1"), Header{}},
 		"HEIC":                    {swap(swap(opaque, "ftypavif\x00\x00\x00\x00avif", "ftypheic\x00\x00\x00\x00heic"), "mif1", "msf1"), Header{}},
 		"minor version":           {[]byte("\x00\x00\x00\x14ftypheicavifmsf1"), Header{}},
-		"no primary item":         {swap(opaque, "pitm", "free"), Header{AVIF, 100, 20, 1, false}},
-		"no meta":                 {opaque[:28], Header{AVIF, 0, 0, 1, false}},
-		"cut in meta":             {opaque[:60], Header{AVIF, 0, 0, 1, false}},
+		"no primary item":         {swap(opaque, "pitm", "free"), Header{AVIF, 100, 20, 1, false, Colours{}}},
+		"no meta":                 {opaque[:28], Header{AVIF, 0, 0, 1, false, Colours{}}},
+		"cut in meta":             {opaque[:60], Header{AVIF, 0, 0, 1, false, Colours{}}},
 		"MP4":                     {swap(opaque, "ftypavif\x00\x00\x00\x00avifmif1", "ftypisom\x00\x00\x00\x00isomiso2"), Header{}},
 		"box smaller than itself": {[]byte("\x00\x00\x00\x07ftypavif\x00\x00\x00\x00avif"), Header{}},
 	} {
 		if got := Sniff(c.body); got != c.want {
 			t.Errorf("%s: %+v, want %+v", name, got, c.want)
+		}
+	}
+	for numbers, want := range map[string]Colours{
+		"nclx\x00\x01\x00\x0d": {}, "nclx\x00\x0c\x00\x0d": {12, 13}, "nclx\x00\x09\x00\x10": {9, 16}, "nclx\x00\x06\x00\x06": {},
+		"nclx\x00\x09\x00\x02": {9, 13}, "nclx\x01\x0c\x01\x10": {}, "prof\x00\x0c\x00\x0d": {},
+	} {
+		if got := Sniff(swap(opaque, "nclx\x00\x02\x00\x02", numbers)); got != (Header{AVIF, 100, 20, 1, false, want}) {
+			t.Errorf("%q: %+v, want colours %v", numbers, got, want)
 		}
 	}
 	// A thumbnail before the picture: the primary item's size counts, not the first and not the greatest.
@@ -205,7 +214,7 @@ func TestSniffOthers(t *testing.T) {
 	if err := gif.Encode(&still, image.NewPaletted(image.Rect(0, 0, 9, 7), palette.Plan9), nil); err != nil {
 		t.Fatal(err)
 	}
-	if got := Sniff(still.Bytes()); got != (Header{GIF, 9, 7, 1, false}) {
+	if got := Sniff(still.Bytes()); got != (Header{GIF, 9, 7, 1, false, Colours{}}) {
 		t.Errorf("a still GIF: %+v", got)
 	}
 	if got := Sniff(still.Bytes()[:still.Len()-1]); got.Frames != 0 { // a second frame may follow
@@ -222,13 +231,34 @@ func TestSniffOthers(t *testing.T) {
 	for b, want := range map[string]Header{
 		"\xff\xd8\xff": {Type: JPEG, Frames: 1}, "\x89PNG\r\n\x1a\n": {Type: PNG, Frames: 1}, "GIF89a": {Type: GIF},
 		"RIFF\x00\x00\x00\x00WEBP": {Type: WebP, Frames: 1},
-		"\xff\xd8\xff\xff\xff\xd0\xff\x01\xff\xc2\x00\x0b\x08\x01\x02\x03\x04": {JPEG, 0x304, 0x102, 1, false},
-		"\xff\xd8\xff\xc4\x00\x04\x00\x00\xff\xc0\x00\x0b\x08\x01\x02\x03\x04": {JPEG, 0x304, 0x102, 1, false},
-		"\xff\xd8\xff\xda\x00\x04\x00\x00\xff\xc0\x00\x0b\x08\x01\x02\x03\x04": {JPEG, 0, 0, 1, false}, // in the scan
-		"\xff\xd8\xff\xe0\x00\x01\xff\xc0\x00\x0b\x08\x01\x02\x03\x04":         {JPEG, 0, 0, 1, false}, // no segment
+		"\xff\xd8\xff\xff\xff\xd0\xff\x01\xff\xc2\x00\x0b\x08\x01\x02\x03\x04": {JPEG, 0x304, 0x102, 1, false, Colours{}},
+		"\xff\xd8\xff\xc4\x00\x04\x00\x00\xff\xc0\x00\x0b\x08\x01\x02\x03\x04": {JPEG, 0x304, 0x102, 1, false, Colours{}},
+		"\xff\xd8\xff\xda\x00\x04\x00\x00\xff\xc0\x00\x0b\x08\x01\x02\x03\x04": {JPEG, 0, 0, 1, false, Colours{}}, // in the scan
+		"\xff\xd8\xff\xe0\x00\x01\xff\xc0\x00\x0b\x08\x01\x02\x03\x04":         {JPEG, 0, 0, 1, false, Colours{}}, // no segment
 	} {
 		if got := Sniff([]byte(b)); got != want {
 			t.Errorf("%q: %+v, want %+v", b, got, want)
+		}
+	}
+}
+
+// TestSniffColoursPNG: a chunk of numbers counts before the pixels only.
+func TestSniffColoursPNG(t *testing.T) {
+	t.Parallel()
+	head := "\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR\x00\x00\x00\x01\x00\x00\x00\x02\x08\x02\x00\x00\x00crc!"
+	chunk := func(name, data string) string {
+		return string(binary.BigEndian.AppendUint32(nil, uint32(len(data)))) + name + data + "crc!"
+	}
+	for body, want := range map[string]Header{
+		chunk("cICP", "\x0c\x0d\x00\x01") + chunk("IDAT", ""):                                         {PNG, 1, 2, 1, false, Colours{12, 13}},
+		chunk("tRNS", "\x00") + chunk("cICP", "\x09\x10\x00\x01"):                                     {PNG, 1, 2, 1, true, Colours{9, 16}},
+		chunk("cICP", "\x01\x0d\x00\x01"):                                                             {PNG, 1, 2, 1, false, Colours{}},
+		chunk("cICP", "\x0c\x0d\x01\x01") + chunk("cICP", "\x0c\x0d\x00\x00") + chunk("cICP", "\x0c"): {PNG, 1, 2, 1, false, Colours{}},
+		chunk("IDAT", "") + chunk("cICP", "\x0c\x0d\x00\x01"):                                         {PNG, 1, 2, 1, false, Colours{}},
+		chunk("cICP", "\x0c\x0d\x00\x01")[:11]:                                                        {PNG, 1, 2, 1, false, Colours{}},
+	} {
+		if got := Sniff([]byte(head + body)); got != want {
+			t.Errorf("%q: %+v, want %+v", body, got, want)
 		}
 	}
 }

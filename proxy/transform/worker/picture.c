@@ -302,6 +302,7 @@ static enum status plan(struct job *job, const void *bytes, VipsImage **stored)
 	if (all && (*stored)->Ysize / vips_image_get_page_height(*stored) < job->frames)
 		return BROKEN;
 	plan_stored_crop(job, &crop, *stored);
+	colours_describe(*stored, r->source_colours);
 	return OK;
 }
 
@@ -585,7 +586,7 @@ static enum status load_mark(struct job *job, const void *bytes)
 	const struct request *r = job->request;
 	struct response unused = {0};
 	struct request plain = {.source_type = r->mark_type, .source_len = r->mark_len, .output = PNG, .max_frames = 1,
-		.max_pixels = r->max_pixels, .max_side = SOURCE_SIDE, .max_result = r->max_pixels, .flags = 0};
+		.source_colours = r->mark_colours, .max_pixels = r->max_pixels, .max_side = SOURCE_SIDE, .max_result = r->max_pixels, .flags = 0};
 	struct job mark = {.request = &plain, .response = &unused};
 	VipsImage *stored = NULL, *next;
 	enum status status = plan(&mark, bytes, &stored);

@@ -29,6 +29,12 @@ enum gravity { CENTER, NORTH, NORTHEAST, EAST, SOUTHEAST, SOUTH, SOUTHWEST, WEST
 enum flag { GRAY = 1, KEEP_FRAMES = 2, KEEP_COPYRIGHT = 4, BACKGROUND = 8, TILE = 16 };
 enum flip { HORIZONTAL = 1, VERTICAL = 2 };
 
+/* Colours by the numbers of ITU-T H.273, where a file has them instead of a profile.
+ * 0: sRGB, or what the profile in the file says. */
+struct cicp {
+	uint8_t primaries, transfer;
+};
+
 struct request {
 	uint32_t magic, source_len, mark_len; /* these bytes follow: the source, then the watermark */
 	uint8_t source_type, mark_type, output, fit;
@@ -43,7 +49,8 @@ struct request {
 	uint32_t max_pixels, max_frames;                    /* of the source */
 	uint32_t max_output;                                /* bytes */
 	uint32_t max_side, max_result;                      /* of the result, pixels over all frames */
-	uint32_t reserved[5];
+	struct cicp source_colours, mark_colours;
+	uint32_t reserved[4];
 };
 
 enum status { OK, TOO_LARGE, BROKEN, UNSUPPORTED, CROP_OUTSIDE, RESULT_TOO_LARGE, INTERNAL };
@@ -71,5 +78,10 @@ void sandbox(struct ready *ready);
 void picture_start(void);
 enum status picture_transform(const struct request *request, const void *source, const void *mark,
 	struct response *response, void **body);
+
+/* colours.c: gives an image the profile that the numbers stand for. Does nothing for
+ * zeros. */
+struct _VipsImage;
+void colours_describe(struct _VipsImage *image, struct cicp colours);
 
 #endif

@@ -70,7 +70,8 @@ type request struct {
 	MarkScale, Effort                 uint8
 	MaxPixels, MaxFrames, MaxOutput   uint32
 	MaxSide, MaxResult                uint32
-	Reserved                          [5]uint32
+	SourceColours, MarkColours        [2]uint8
+	Reserved                          [4]uint32
 }
 
 type response struct {

@@ -176,6 +176,9 @@ func randomRequest(random *rand.Rand, source []byte) request {
 	if small(5) == 0 {
 		r.Sharpen = 0.1 + 5*random.Float32()
 	}
+	if small(3) == 0 {
+		r.SourceColours, r.MarkColours = [2]uint8{uint8(small(20)), uint8(small(20))}, [2]uint8{uint8(small(256)), uint8(small(256))}
+	}
 	if small(20) == 0 { // any bytes where options are
 		r.Crop(random.Uint32(), random.Uint32())
 	}

@@ -310,6 +310,44 @@ func TestCorpus(t *testing.T) {
 	}
 }
 
+// TestColours: colours that a file gives by numbers come out in sRGB, of a watermark too.
+func TestColours(t *testing.T) {
+	t.Parallel()
+	c, pure := start(t), color.NRGBA{255, 0, 0, 255}
+	for name, tt := range map[string]struct {
+		colours [2]uint8
+		stored  color.NRGBA
+		want    color.NRGBA
+	}{
+		"none":                  {[2]uint8{}, color.NRGBA{234, 51, 35, 255}, color.NRGBA{234, 51, 35, 255}},
+		"sRGB":                  {[2]uint8{1, 13}, color.NRGBA{234, 51, 35, 255}, color.NRGBA{234, 51, 35, 255}},
+		"Display P3":            {[2]uint8{12, 13}, color.NRGBA{234, 51, 35, 255}, pure},
+		"Display P3, grey":      {[2]uint8{12, 13}, color.NRGBA{128, 128, 128, 255}, color.NRGBA{128, 128, 128, 255}},
+		"Display P3 with alpha": {[2]uint8{12, 13}, color.NRGBA{234, 51, 35, 128}, color.NRGBA{255, 0, 0, 128}},
+		"BT.2020":               {[2]uint8{9, 14}, color.NRGBA{202, 59, 19, 255}, pure},
+		"BT.2020 as sRGB":       {[2]uint8{9, 13}, color.NRGBA{208, 74, 35, 255}, pure},
+		"gamma 2.8":             {[2]uint8{1, 5}, color.NRGBA{128, 128, 128, 255}, color.NRGBA{108, 108, 108, 255}},
+		"linear":                {[2]uint8{1, 8}, color.NRGBA{55, 55, 55, 255}, color.NRGBA{128, 128, 128, 255}},
+		"PQ, diffuse white":     {[2]uint8{9, 16}, color.NRGBA{148, 148, 148, 255}, color.NRGBA{191, 191, 191, 255}},
+		"PQ, 1000 nits":         {[2]uint8{9, 16}, color.NRGBA{192, 192, 192, 255}, white},
+		"HLG, diffuse white":    {[2]uint8{9, 18}, color.NRGBA{191, 191, 191, 255}, color.NRGBA{191, 191, 191, 255}},
+		"HLG, white":            {[2]uint8{9, 18}, white, white},
+		"unknown":               {[2]uint8{77, 99}, color.NRGBA{234, 51, 35, 255}, color.NRGBA{234, 51, 35, 255}},
+	} {
+		source := uniform(40, 30, tt.stored)
+		r := plain(source, pngType)
+		r.SourceColours = tt.colours
+		_, body := c.do(r, source, nil)
+		t.Log(name)
+		looks(t, decode(t, body), 3, spot{50, 50, tt.want})
+	}
+	source, mark := uniform(40, 30, white), uniform(40, 30, color.NRGBA{234, 51, 35, 255})
+	r := plain(source, pngType)
+	r.MarkColours, r.MarkScale = [2]uint8{12, 13}, 100
+	_, body := c.do(r, source, mark)
+	looks(t, decode(t, body), 3, spot{50, 50, pure})
+}
+
 // TestAnimation: frames, delays and loop are kept where the format can.
 func TestAnimation(t *testing.T) {
 	t.Parallel()
