@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 )
 
@@ -54,9 +55,7 @@ func (p *Pool) work(ctx context.Context, w *worker, j *Job, report *Report) (*Re
 	a, body, err := w.run(ctx, j, p.cfg, send)
 	ended := time.Now()
 	wall := max(1, ended.Sub(began))
-	if Killed(err) && !errors.Is(err, errUntouched) {
-		p.killers.add(j.killer(), ended)
-	}
+	err = p.blame(j, err, ended)
 	p.aliases.charge(j.Owner, wall, ended)
 	if j.Client != "" {
 		p.clients.charge(j.Client, wall, ended)
@@ -79,6 +78,26 @@ func (p *Pool) work(ctx context.Context, w *worker, j *Job, report *Report) (*Re
 		Body: body, Width: a.width, Height: a.height, Frames: a.frames, Source: a.source,
 		Queue: report.Queue, Wall: wall, Decode: report.Decode, Encode: report.Encode,
 	}, nil
+}
+
+// blame remembers the picture of a job that killed its worker. SIGKILL from outside, by an operator or by the
+// kernel for want of memory, may have had another cause: the second one within some minutes counts.
+func (p *Pool) blame(j *Job, err error, now time.Time) error {
+	id := j.killer()
+	switch {
+	case errors.Is(err, errUntouched):
+		return err
+	case errors.Is(err, errKilled):
+		if !p.suspects.has(id, now) {
+			p.suspects.add(id, now)
+			return err
+		}
+		err = ErrCrashed
+	case !Killed(err):
+		return err
+	}
+	p.killers.add(id, now)
+	return err
 }
 
 // admit refuses a job before it waits for a worker.
@@ -118,7 +137,7 @@ func outcomeOf(err error) string {
 		return OutcomeRefused
 	case errors.Is(err, ErrTimeout):
 		return OutcomeTimeout
-	case errors.Is(err, ErrCrashed), errors.Is(err, ErrAnswer):
+	case errors.Is(err, ErrCrashed), errors.Is(err, ErrAnswer), errors.Is(err, errKilled):
 		return OutcomeCrashed
 	case errors.Is(err, ErrOverloaded):
 		return OutcomeOverloaded
@@ -168,7 +187,7 @@ func (w *worker) run(ctx context.Context, j *Job, cfg Config, send *sender) (ans
 	case errors.As(err, &lie):
 		w.end(EndAnswer)
 	case err != nil:
-		w.end(EndCrash)
+		err = w.died(err)
 	}
 	if failed := send.wait(w); err == nil || errors.Is(failed, ErrSource) || errors.Is(failed, errUntouched) {
 		err = failed
@@ -178,6 +197,15 @@ func (w *worker) run(ctx context.Context, j *Job, cfg Config, send *sender) (ans
 	}
 	err = a.err()
 	return a, body, err
+}
+
+// died ends a worker whose output has ended, and returns errKilled instead of err if SIGKILL was why.
+func (w *worker) died(err error) error {
+	if w.diedOf(syscall.SIGKILL) {
+		err = errKilled
+	}
+	w.end(EndCrash)
+	return err
 }
 
 // lateness is the reason for which a worker ends at its deadline. before is from the start of the job.
@@ -219,7 +247,7 @@ func (w *worker) endError(ctx context.Context, err error) error {
 	case EndClose:
 		return fmt.Errorf("%w: the server is shutting down", ErrOff)
 	default:
-		if errors.Is(err, errUntouched) {
+		if errors.Is(err, errUntouched) || errors.Is(err, errKilled) {
 			return err
 		}
 		return ErrCrashed

@@ -21,16 +21,16 @@ var (
 	ErrSlowSource = fmt.Errorf("%w: it was not complete at the deadline", ErrSource)
 )
 
-// errStarved is an ErrOverloaded: not the picture was too much, but what else the machine does.
-var errStarved = &starvedError{}
+// Errors that are an ErrOverloaded: not the picture was too much, but what else the machine does.
+var (
+	errStarved = &machineError{"waited for a processor for most of its time, and was killed at its deadline"}
+	errKilled  = &machineError{"was killed from outside, or by the kernel for want of memory"}
+)
 
-type starvedError struct{}
+type machineError struct{ what string }
 
-func (*starvedError) Error() string {
-	return "the transform worker waited for a processor for most of its time, and was killed at its deadline"
-}
-
-func (*starvedError) Is(target error) bool { return target == ErrOverloaded }
+func (e *machineError) Error() string      { return "the transform worker " + e.what }
+func (*machineError) Is(target error) bool { return target == ErrOverloaded }
 
 // Killed reports whether err means that a picture killed its worker, now or a short time ago.
 func Killed(err error) bool {

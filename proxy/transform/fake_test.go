@@ -179,6 +179,8 @@ func (f *fake) job() bool {
 	case "exit":
 		fmt.Fprintln(os.Stderr, "killed by", argument)
 		exit(number)
+	case "killed": // as by an operator
+		_ = unix.Kill(os.Getpid(), unix.SIGKILL)
 	case "half":
 		f.send(good, body[:len(body)/2])
 		exit(1)

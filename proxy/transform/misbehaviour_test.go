@@ -105,6 +105,31 @@ func TestMisbehaviour(t *testing.T) {
 	}
 }
 
+// TestKilledFromOutside: a picture is not to blame for one SIGKILL, and is for the second one. Any other
+// death counts at once.
+func TestKilledFromOutside(t *testing.T) {
+	t.Parallel()
+	cfg, e := fakeConfig(t, "ok")
+	p := startFakes(t, cfg)
+	j := command(1, "killed -", 0)
+	do := func(want error) {
+		t.Helper()
+		j.Source.Reader = command(1, "killed -", 0).Source.Reader
+		_, err := p.Do(t.Context(), j)
+		wantError(t, err, want)
+	}
+	do(ErrOverloaded)
+	if p.KilledBy(1, j.Source.ID, "") {
+		t.Error("the picture is blamed for the first death")
+	}
+	do(ErrCrashed)
+	do(ErrRemembered)
+	e.until(func() bool { return e.ended() == "map[crash:2]" })
+	if got := e.outcomes(); got != "map[crashed:2 refused:1]" {
+		t.Errorf("outcomes %s", got)
+	}
+}
+
 // TestUntouched: a worker that writes beyond its answer, or dies after it, ends before it gets
 // another job, which another worker does. The next picture is no killer.
 func TestUntouched(t *testing.T) {

@@ -56,6 +56,7 @@ type Pool struct {
 	cfg      Config
 	forker   *forker
 	killers  *killers
+	suspects *killers // of one SIGKILL that nobody here has sent
 	aliases  *budget[int64]
 	clients  *budget[string]
 	version  string // set by Start, and landlock too
@@ -89,7 +90,7 @@ func Start(ctx context.Context, cfg Config) (*Pool, error) {
 	cfg.Path = path
 	cfg.setDefaults()
 	p := &Pool{
-		cfg: cfg, forker: newForker(), killers: newKillers(),
+		cfg: cfg, forker: newForker(), killers: newKillers(), suspects: newKillers(),
 		aliases: newBudget[int64](cfg.AliasTime), clients: newBudget[string](cfg.ClientTime),
 		queue: queue{max: queueFactor * cfg.Workers}, alive: make(map[*worker]struct{}),
 	}

@@ -152,6 +152,22 @@ func (w *worker) end(reason string) string {
 	return reason
 }
 
+// dyingTime is how long a process has to be gone after it closed its output.
+const dyingTime = time.Second
+
+// diedOf reports whether the process, whose output has ended, died of a signal before it was killed here.
+func (w *worker) diedOf(signal syscall.Signal) bool {
+	select {
+	case <-w.exited:
+	case <-w.ending:
+		return false
+	case <-time.After(dyingTime): // it lives
+		return false
+	}
+	status, ok := w.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == signal
+}
+
 // waitReady reads the frame that says that the worker is ready. An error says what to do.
 func (w *worker) waitReady(timeout time.Duration) error {
 	var frame [readyLen]byte
