@@ -107,6 +107,21 @@ func variantProblem(err error) (problem, bool) {
 	return problem{}, false
 }
 
+// detailOf says more of a problem with an option or with the picture; empty for all others. It is for everybody
+// who may see the picture, so it has nothing of the server, nor of a watermark but that there is one.
+func detailOf(err error) string {
+	if option, ok := errors.AsType[*transform.OptionError](err); ok {
+		return option.Detail
+	}
+	if refused, ok := errors.AsType[*transform.RefusedError](err); ok {
+		return refused.Error()
+	}
+	if transform.Killed(err) {
+		return "the picture takes too much time or memory"
+	}
+	return ""
+}
+
 // originProblem maps the outcome of a request to S3. A missing object, a missing alias
 // and a refusal look the same to clients: without s3:ListBucket, S3 itself answers
 // AccessDenied for a missing object.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -174,6 +175,8 @@ func (p *Proxy) decided(e *Explanation, view cache.View, now time.Time) bool {
 	case view.Tier == cache.TierNegative:
 		e.answerError(view.Err)
 	case e.Status != 0 && e.Status != http.StatusOK: // there is no source
+	case e.undecoded():
+		e.answerUndecoded()
 	case t.KilledWorker:
 		e.answerError(transform.ErrRemembered)
 	case p.transforms.Err() != nil:
@@ -182,6 +185,32 @@ func (p *Proxy) decided(e *Explanation, view cache.View, now time.Time) bool {
 		return false
 	}
 	return true
+}
+
+// undecodedTypes are those that no worker decodes. An image/heif may be an AVIF.
+var undecodedTypes = []string{
+	typeSVG, "image/x-icon", "image/vnd.microsoft.icon", "image/bmp", "image/tiff", "image/heic", "image/jxl",
+}
+
+// undecoded reports whether the object is known to be of a type that is never decoded.
+func (e *Explanation) undecoded() bool {
+	switch {
+	case e.Cache.Memory != nil:
+		return slices.Contains(undecodedTypes, e.Cache.Memory.ContentType)
+	case e.Cache.Disk != nil:
+		return slices.Contains(undecodedTypes, e.Cache.Disk.ContentType)
+	}
+	return e.Probe != nil && slices.Contains(undecodedTypes, e.Probe.ContentType)
+}
+
+// answerUndecoded sets the answer of an object that is never decoded: itself, but for a description.
+func (e *Explanation) answerUndecoded() {
+	t := e.Transform
+	if t.Format == "" {
+		e.answerError(&transform.RefusedError{Why: transform.Unsupported})
+		return
+	}
+	t.AsStored, t.Format = true, ""
 }
 
 // undecided is the answer if the variant is not stored, and nothing is known to prevent it.

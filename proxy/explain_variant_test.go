@@ -153,6 +153,10 @@ func TestExplainVariantState(t *testing.T) {
 			func(x *Explanation) bool { return x.Transform.AsStored && x.Transform.Format == "" },
 		},
 		{
+			"never decoded", "/shop/a.svg?w=120", func(e *variantEnv) { e.get("/shop/a.svg") }, 200, "", "served from the cache",
+			func(x *Explanation) bool { return x.Transform.AsStored && x.Transform.Format == "" },
+		},
+		{
 			"broken", "/shop/a.jpg?w=120", fails(&transform.RefusedError{Why: transform.Broken}), 422, "transform-failed", "upload it again",
 			func(x *Explanation) bool { return x.Transform.Cache.Missing != nil && x.Transform.LastFailure != nil },
 		},

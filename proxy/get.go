@@ -138,6 +138,7 @@ func (p *Proxy) serveMiss(x *exchange, ck cache.Key, cond *conditions) {
 	if errors.Is(err, errAsStored) {
 		object := x.terms.variant.object
 		x.terms.variant = nil
+		x.terms.negotiated = x.terms.negotiated && !errors.Is(err, errUndecoded)
 		p.serveObject(x, object)
 		return
 	}

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -9,7 +8,6 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"ixmage/alias"
-	"ixmage/proxy/transform"
 )
 
 // Headers of every answer. The policy lets an SVG use inline styles and embedded data and
@@ -239,7 +237,7 @@ func (x *exchange) stamp() {
 	}
 }
 
-// fail answers with a problem (RFC 9457). err is only for the log: all answers with one
+// fail answers with a problem (RFC 9457). err is for the log, and for detailOf: else all answers with one
 // problem differ in the request id alone.
 func (x *exchange) fail(p problem, err error) {
 	x.code, x.prob, x.err = p.status, p, err
@@ -264,9 +262,9 @@ func (x *exchange) fail(p problem, err error) {
 	body = append(append(body, p.code...), `","title":"`...)
 	body = append(append(body, p.title...), `","status":`...)
 	body = strconv.AppendInt(body, int64(p.status), 10)
-	if bad, ok := errors.AsType[*transform.OptionError](err); ok {
+	if detail := detailOf(err); detail != "" {
 		body = append(body, `,"detail":`...)
-		body = strconv.AppendQuote(body, bad.Detail)
+		body = strconv.AppendQuote(body, detail)
 	}
 	body = append(append(body, `,"request_id":"`...), x.id[:]...)
 	body = append(body, "\"}\n"...)

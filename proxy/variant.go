@@ -42,6 +42,9 @@ var errSourceTooLarge = &transform.RefusedError{Why: transform.TooLarge}
 // errAsStored means that the object itself is the answer to a request for a variant.
 var errAsStored = errors.New("the object is served as it is stored")
 
+// errUndecoded is an errAsStored for all clients: the answer does not depend on Accept.
+var errUndecoded = fmt.Errorf("%w: its type is never decoded", errAsStored)
+
 // errUnconfirmed means that S3 did not tell whether a variant is still that of its object.
 var errUnconfirmed = errors.New("the object of the variant cannot be revalidated")
 
@@ -245,7 +248,11 @@ func (m *variantMaker) failed(source *object, err error) error {
 	negative := m.currentRoute(m.route).Alias.NegativeTTL
 	switch {
 	case errors.Is(err, transform.ErrAsStored):
-		return &cache.NotFound{Err: errAsStored, For: max(0, source.lifetimes.fresh-time.Since(source.born))}
+		stored := errAsStored
+		if errors.Is(err, transform.ErrUndecoded) {
+			stored = errUndecoded
+		}
+		return &cache.NotFound{Err: stored, For: max(0, source.lifetimes.fresh-time.Since(source.born))}
 	case errors.Is(err, transform.ErrOverloaded), errors.Is(err, transform.ErrLimited), errors.Is(err, transform.ErrOff):
 		return &cache.Unavailable{Err: &payerError{m.client, err}}
 	case errors.Is(err, transform.ErrSlowSource):

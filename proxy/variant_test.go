@@ -527,18 +527,20 @@ func TestVariantFails(t *testing.T) {
 		err    error
 		status int
 		code   string
+		detail string
 		jobs   int // of two requests
 	}{
-		{&transform.RefusedError{Why: transform.Broken}, 422, "transform-failed", 1},
-		{&transform.RefusedError{Why: transform.TooLarge}, 422, "transform-failed", 1},
-		{&transform.RefusedError{Why: transform.CropOutside}, 400, "bad-option", 1},
-		{transform.ErrTimeout, 422, "transform-failed", 1},
-		{transform.ErrCrashed, 422, "transform-failed", 1},
-		{transform.ErrRemembered, 422, "transform-failed", 1},
-		{transform.ErrSlowSource, 504, "origin-timeout", 2},
-		{transform.ErrOverloaded, 503, "overloaded", 2},
-		{transform.ErrOff, 503, "overloaded", 2},
-		{&transform.LimitedError{RetryAfter: 7 * time.Second}, 429, "transform-limit", 2},
+		{&transform.RefusedError{Why: transform.Broken}, 422, "transform-failed", "the picture is broken or truncated", 1},
+		{&transform.RefusedError{Why: transform.TooLarge}, 422, "transform-failed", "the picture is too large to be transformed", 1},
+		{&transform.RefusedError{Why: transform.CropOutside}, 400, "bad-option", "crop leaves nothing of the picture", 1},
+		{transform.ErrTimeout, 422, "transform-failed", "the picture takes too much time or memory", 1},
+		{transform.ErrCrashed, 422, "transform-failed", "the picture takes too much time or memory", 1},
+		{transform.ErrRemembered, 422, "transform-failed", "the picture takes too much time or memory", 1},
+		{transform.ErrInternal, 422, "transform-failed", "", 1},
+		{transform.ErrSlowSource, 504, "origin-timeout", "", 2},
+		{transform.ErrOverloaded, 503, "overloaded", "", 2},
+		{transform.ErrOff, 503, "overloaded", "", 2},
+		{&transform.LimitedError{RetryAfter: 7 * time.Second}, 429, "transform-limit", "", 2},
 	} {
 		t.Run(row.err.Error(), func(t *testing.T) {
 			t.Parallel()
@@ -548,6 +550,9 @@ func TestVariantFails(t *testing.T) {
 			got := e.get("/shop/a.jpg?w=120")
 			if got.status != row.status || !strings.Contains(got.body, "/"+row.code+`"`) || e.count() != row.jobs {
 				t.Errorf("got %d %s after %d jobs, want %d %s after %d", got.status, got.body, e.count(), row.status, row.code, row.jobs)
+			}
+			if has := strings.Contains(got.body, `"detail":"`+row.detail); row.detail == "" && has || row.detail != "" && !has {
+				t.Errorf("got %s, want the detail %q", got.body, row.detail)
 			}
 			if retry := got.header.Get("Retry-After"); row.status == 429 && retry != "7" || row.status == 503 && retry == "" {
 				t.Errorf("Retry-After is %q", retry)
@@ -576,6 +581,9 @@ func TestVariantAsStored(t *testing.T) {
 	for range 2 {
 		got := e.get("/shop/logo.svg?w=120&f=webp")
 		if got.status != 200 || got.header.Get("Content-Type") != "image/svg+xml" || !strings.HasPrefix(got.body, "<svg") {
+			t.Errorf("got %d %v", got.status, got.header)
+		}
+		if got = e.get("/shop/logo.svg?w=120"); got.status != 200 || got.header.Get("Vary") != "" { // for every Accept
 			t.Errorf("got %d %v", got.status, got.header)
 		}
 	}

@@ -5,12 +5,16 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 )
 
 // ErrAsStored means that the source itself is the best answer: it is of a type that is never
 // decoded, an animation beyond the limits, or smaller than the result without being another picture.
 var ErrAsStored = errors.New("the picture is served as it is stored")
+
+// ErrUndecoded is an ErrAsStored because of the type, so that no option and no client gets anything else.
+var ErrUndecoded = fmt.Errorf("%w: its type is never decoded", ErrAsStored)
 
 // Generation is a part of the names of variants, beside the version of libvips. Raise it with every change
 // of the server or of the worker after which the same options make other bytes: caches, and nodes of
@@ -47,7 +51,7 @@ func Derive(ctx context.Context, do func(context.Context, Job) (*Result, error),
 		return nil, err
 	}
 	if r.Source.Type == 0 {
-		return nil, r.asStored(&RefusedError{Why: Unsupported})
+		return nil, r.asStored(&RefusedError{Why: Unsupported}, ErrUndecoded)
 	}
 	if r.Mark != nil {
 		if err := r.Mark.sniff(); err != nil {
@@ -62,19 +66,19 @@ func Derive(ctx context.Context, do func(context.Context, Job) (*Result, error),
 	result, err := do(ctx, Job{Owner: r.Owner, Client: r.Client, Task: task, Source: r.Source, Mark: r.Mark})
 	switch refused, ok := errors.AsType[*RefusedError](err); {
 	case ok && refused.Why == TooLarge && r.Source.animated():
-		return nil, r.asStored(err)
+		return nil, r.asStored(err, ErrAsStored)
 	case err != nil:
 		return nil, err
 	}
 	return r.answer(format, result)
 }
 
-// asStored returns ErrAsStored, unless r wants something that the source is not.
-func (r *Request) asStored(err error) error {
+// asStored returns stored, unless r wants something that the source is not: then err.
+func (r *Request) asStored(err, stored error) error {
 	if r.Options.Info() || r.Options.BlurHash() {
 		return err
 	}
-	return ErrAsStored
+	return stored
 }
 
 // answer makes of the worker's result what the client gets.
