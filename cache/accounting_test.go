@@ -15,17 +15,22 @@ import (
 // the same heap.
 func TestAccountingMatchesHeap(t *testing.T) { //nolint:paralleltest // others would be measured
 	rows := []struct {
-		size  int64
-		count int
+		size    int64
+		count   int
+		variant string // of each object, and nothing else
 	}{
-		{0, 10_000}, {100, 10_000}, {1000, 10_000}, {4 << 10, 5000}, {10_000, 2000}, {64 << 10, 300}, {1 << 20, 20},
+		{0, 10_000, ""}, {100, 10_000, ""}, {1000, 10_000, ""}, {4 << 10, 5000, ""}, {10_000, 2000, ""}, {64 << 10, 300, ""},
+		{1 << 20, 20, ""}, {100, 10_000, "w"},
 	}
 	for _, row := range rows {
-		t.Run(fmt.Sprint(row.size), func(t *testing.T) {
+		t.Run(fmt.Sprint(row.size, row.variant), func(t *testing.T) {
 			w := newEnv(t, Config{Memory: 1 << 30, ObjectMax: 1 << 30})
 			before := heap() + inFile(t, w.Cache)
 			for i := range row.count {
 				key := Key{Space: 1, Object: fmt.Sprintf("website-images/2024/some-picture-%06d.jpg", i)}
+				if row.variant != "" {
+					key = key.Variant(row.variant)
+				}
 				w.all(t.Context(), key, func(context.Context, *Entry) (*Source, error) {
 					return w.source(bytes.NewReader(make([]byte, row.size)), row.size, time.Hour), nil
 				})

@@ -38,6 +38,7 @@ type Entry struct {
 	metaBytes    int64
 	older, newer *Entry       // of its space; guarded by policy.mu
 	saved        atomic.Int32 // unsaved, queued or written
+	atVariant    int32        // its place among the variants of its object; guarded by variants.mu
 	fileBody     uint64       // names the body of its file, which saved says is there
 	promoting    atomic.Bool  // it is being copied from disk to memory
 }
@@ -242,7 +243,11 @@ func (e *Entry) invalidated() uint64 {
 
 // cost is the memory that an object takes, in bytes.
 func cost(key Key, src *Source) int64 {
-	return bodyCost(src.Size) + allocated(int64(len(key.Object))) + src.MetaBytes + entryOverhead
+	n := bodyCost(src.Size) + allocated(int64(len(key.Object))) + src.MetaBytes + entryOverhead
+	if key.IsVariant() {
+		n += variantOverhead
+	}
+	return n
 }
 
 // storable reports whether src may become an entry.

@@ -79,6 +79,7 @@ type memory struct {
 	arena     *arena.Arena // nil: bodies are on the heap
 	growing   budget       // of the arena's window, by growing bodies
 	shard     [shards]shard
+	variants  variants
 }
 
 func newMemory(cfg Config, rec Recorder) *memory {
@@ -101,6 +102,7 @@ func newMemory(cfg Config, rec Recorder) *memory {
 	aging := newAging(sketches, &m.entries)
 	for i := range m.shard {
 		m.shard[i].init()
+		m.shard[i].variants = &m.variants
 		m.shard[i].sketch = newSketch(sketches/shards, aging)
 	}
 	return m
@@ -380,6 +382,7 @@ func (m *memory) clear() {
 			e.body.release()
 		}
 	}
+	m.variants.clear()
 	if m.arena != nil {
 		m.arena.Close()
 	}
@@ -400,8 +403,9 @@ type shard struct {
 	mu      sync.Mutex
 	entries map[Key]*Entry
 	// all has every entry, at Entry.at. A purge walks it in steps; it cannot walk a map.
-	all    []*Entry
-	sketch sketch // of all requests for keys of this shard
+	all      []*Entry
+	sketch   sketch // of all requests for keys of this shard
+	variants *variants
 }
 
 func (s *shard) init() {
@@ -418,6 +422,7 @@ func (s *shard) addLocked(e *Entry) {
 	e.at = int32(len(s.all)) // memory limits the number of entries far below an int32
 	s.all = append(s.all, e)
 	s.entries[e.key] = e
+	s.variants.add(e)
 }
 
 // replaceLocked replaces old by e, which has the same key.
@@ -425,6 +430,7 @@ func (s *shard) replaceLocked(old, e *Entry) {
 	e.at = old.at
 	s.all[e.at] = e
 	s.entries[e.key] = e
+	s.variants.replace(old, e)
 }
 
 // removeLocked removes e. The last entry of all takes its place.
@@ -436,6 +442,7 @@ func (s *shard) removeLocked(e *Entry) {
 	s.all[last.at] = last
 	s.all[end] = nil
 	s.all = s.all[:end]
+	s.variants.remove(e)
 }
 
 // stepSize is the number of entries that a purge visits while it holds a shard's lock.

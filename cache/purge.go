@@ -83,7 +83,7 @@ func (c *Cache) Purge(key Key, hard bool) Purged {
 	at := key.Variant("")
 	switch {
 	case c.variants.Load():
-		v = c.PurgePrefix(at, hard)
+		v = c.purgeUnder(at, hard, func(visit func(Key)) { c.memory.variants.each(key, visit) })
 	case c.disk != nil && c.disk.HasVariants(key.Space, key.Epoch): // of an earlier process
 		m, _ := c.detach(at, func(k Key) bool { return under(k, at) }, hard)
 		c.purgeDisk(at, true, m, &v)()
@@ -111,12 +111,15 @@ func (c *Cache) purgeObject(key Key, hard bool) Purged {
 
 // PurgePrefix is Purge for all keys of at's space and epoch that have the prefix
 // at.Object. It delays a concurrent request by at most one step through a shard.
-func (c *Cache) PurgePrefix(at Key, hard bool) Purged {
+func (c *Cache) PurgePrefix(at Key, hard bool) Purged { return c.purgeUnder(at, hard, c.eachEntry) }
+
+// purgeUnder is PurgePrefix; each visits all entries in memory that have the prefix, and maybe others.
+func (c *Cache) purgeUnder(at Key, hard bool, each func(visit func(Key))) Purged {
 	match := func(k Key) bool { return under(k, at) }
 	m, p := c.detach(at, match, hard)
 	p.Negative = c.negative.drop(match)
 	durable := c.purgeDisk(at, true, m, &p)
-	c.eachEntry(func(k Key) {
+	each(func(k Key) {
 		if match(k) {
 			c.purgeEntry(k, m, &p)
 		}

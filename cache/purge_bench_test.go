@@ -10,6 +10,22 @@ import (
 	"time"
 )
 
+func pictureKey(i int) Key {
+	return Key{Space: 7, Object: fmt.Sprintf("%03d/some-picture-%06d.jpg", i%1000, i)}
+}
+
+// fill stores an entry for each key, as if it had been fetched, which would take minutes.
+func (c *Cache) fill(keys []Key) {
+	s, never := &space{}, time.Now().Add(time.Hour)
+	for _, key := range keys {
+		c.memory.held.reserve(entryOverhead)
+		c.memory.admit(key, entryOverhead, true)
+		e := &Entry{key: key, Expires: never, space: s, body: newBody(&c.memory.held, nil, 0, entryOverhead)}
+		c.memory.put(e)
+		e.Release()
+	}
+}
+
 // BenchmarkPurgePrefix looks through a million entries, one in a thousand of which it
 // purges, while others hit. It reports how long the hits take with and without it,
 // and the longest that a shard was locked in one go.
@@ -17,17 +33,11 @@ func BenchmarkPurgePrefix(b *testing.B) {
 	const count = 1_000_000
 	c := New(Config{Memory: 1 << 30, ObjectMax: 1 << 20}, quiet{})
 	b.Cleanup(c.Close)
-	s := &space{}
-	never, keys := time.Now().Add(time.Hour), make([]Key, count)
-	for i := range keys { // as if they had been fetched, which would take minutes
-		keys[i] = Key{Space: 7, Object: fmt.Sprintf("%03d/some-picture-%06d.jpg", i%1000, i)}
-		e := &Entry{key: keys[i], Expires: never, space: s, body: newBody(&c.memory.held, nil, 0, entryOverhead)}
-		c.memory.held.reserve(entryOverhead)
-		c.memory.stored.reserve(entryOverhead)
-		c.memory.entries.Add(1)
-		s.count(1, entryOverhead)
-		c.memory.of(keys[i]).addLocked(e)
+	keys := make([]Key, count)
+	for i := range keys {
+		keys[i] = pictureKey(i)
 	}
+	c.fill(keys)
 	hitters := max(1, runtime.GOMAXPROCS(0)-1) // the purge has a core of its own
 	b.Run("quiet", func(b *testing.B) {
 		var all latencies
@@ -47,6 +57,35 @@ func BenchmarkPurgePrefix(b *testing.B) {
 		}
 		all.report(b)
 	})
+}
+
+// BenchmarkPurgeKey purges one object of a million entries, a quarter of which are variants, four of each of
+// their objects.
+func BenchmarkPurgeKey(b *testing.B) {
+	const count = 1_000_000
+	c := New(Config{Memory: 2 << 30, ObjectMax: 1 << 20}, quiet{})
+	b.Cleanup(c.Close)
+	c.variants.Store(true)
+	keys := make([]Key, count)
+	for i := range keys {
+		if keys[i] = pictureKey(i); i%4 == 0 {
+			keys[i] = pictureKey(i/16*16 + 1).Variant(fmt.Sprint("variant-", i))
+		}
+	}
+	c.fill(keys)
+	for name, purge := range map[string]func(Key) Purged{
+		"key":  func(k Key) Purged { return c.Purge(k, false) },
+		"walk": func(k Key) Purged { return c.PurgePrefix(k, false) }, // what it would be without variants
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for i := 1; b.Loop(); i += 16 {
+				if p := purge(keys[i%count]); p.Entries != 5 {
+					b.Fatalf("purged %+v", p)
+				}
+			}
+		})
+	}
 }
 
 // BenchmarkStep is how long a shard of a million entries is locked for by a purge.

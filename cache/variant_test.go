@@ -3,6 +3,8 @@ package cache
 import (
 	"context"
 	"io"
+	"maps"
+	"math/rand/v2"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,6 +36,45 @@ func TestPurgeVariant(t *testing.T) {
 				t.Errorf("purged %+v, and a variant of another object: %t", got, !w.Has(besideA))
 			}
 		})
+	}
+}
+
+// TestVariantsOfObject: whatever comes and goes, variants are found by their object, each at its place.
+func TestVariantsOfObject(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(16, 2))
+	var all variants
+	s := shard{variants: &all}
+	s.init()
+	for range 20_000 {
+		key := Key{Space: int64(random.IntN(2)), Object: string(rune('a' + random.IntN(3)))}
+		if n := random.IntN(6); n > 0 {
+			key = key.Variant(string(rune('0' + n)))
+		}
+		switch old, e := s.entries[key], (&Entry{key: key}); {
+		case old == nil:
+			s.addLocked(e)
+		case random.IntN(3) == 0:
+			s.replaceLocked(old, e)
+		default:
+			s.removeLocked(old)
+		}
+		want := map[Key]int{} // variants by object
+		for _, e := range s.all {
+			if object, ok := e.key.objectOf(); ok {
+				want[object]++
+				if of := all.of[object]; int(e.atVariant) >= len(of) || of[e.atVariant] != e {
+					t.Fatalf("%v is not at its place %d among %d", e.key, e.atVariant, len(of))
+				}
+			}
+		}
+		got := map[Key]int{}
+		for object, list := range all.of {
+			got[object] = len(list)
+		}
+		if !maps.Equal(got, want) {
+			t.Fatalf("%v, want %v", got, want)
+		}
 	}
 }
 
