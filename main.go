@@ -20,6 +20,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"ixmage/alias/cli"
+	"ixmage/proxy/transform"
 )
 
 // version is set with -ldflags -X.
@@ -62,7 +63,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if c, ok := reflect.TypeAssert[command](ctx.Selected().Target.Addr()); ok {
 		return c.run(ctx)
 	}
-	return cli.Run(ctx)
+	return cli.Run(ctx, transform.CheckOptions)
 }
 
 // usual replaces forms of the command line that other programs have.

@@ -471,6 +471,11 @@ func TestSignCommand(t *testing.T) {
 		}
 		wantPicture(t, s.do(http.MethodGet, printed[0], nil), png(1000, ""))
 	}
+	for _, options := range []string{"&w=400px", "&w=4&width=4", "&flop=1&flip=v", "&f=%zz"} {
+		if got := s.runClient(noServer, "sign", url+options); got.code != 2 || got.stdout != "" || !strings.Contains(got.stderr, "answers 400") {
+			t.Errorf("%s: %+v", options, got)
+		}
+	}
 	if got := s.runClient(nil, "sign", "http://"+s.public+"/shpo/a.png"); got.code != 4 || !strings.Contains(got.stderr, "Did you mean shop?") {
 		t.Errorf("unknown alias: %+v", got)
 	}

@@ -52,12 +52,14 @@ type command interface {
 	Examples() []string
 }
 
-// Run runs the selected command and returns the exit status of the program.
-func Run(k *kong.Context) int {
+// Run runs the selected command and returns the exit status of the program. checkOptions says what is wrong
+// with the options in the query of a picture's URL.
+func Run(k *kong.Context, checkOptions func(query string) error) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	s := newSession(ctx, k)
+	s.checkOptions = checkOptions
 	err := target(k.Selected()).(command).Run(s)
 	if flushed := s.out.Flush(); err == nil && flushed != nil {
 		err = writeError(flushed)
@@ -73,6 +75,8 @@ type session struct {
 	out    *output
 	term   terminal
 	dialed *client.Client // by api
+
+	checkOptions func(query string) error
 }
 
 func newSession(ctx context.Context, k *kong.Context) *session {

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -99,6 +100,14 @@ func (testSessions) Try(context.Context, alias.Provider, *alias.Alias) error { r
 
 func (testSessions) Prepare(context.Context, alias.Route) error { return nil }
 
+// checkOptions knows one option. The program has proxy/transform for it.
+func checkOptions(query string) error {
+	if strings.Contains(query, "w=wide") {
+		return errors.New("w is a number")
+	}
+	return nil
+}
+
 // ran is what a command printed, and its exit status.
 type ran struct {
 	code     int
@@ -122,7 +131,7 @@ func (e *env) session(format, stdin string) (s *session, out, errs *bytes.Buffer
 	out, errs = &bytes.Buffer{}, &bytes.Buffer{}
 	s = &session{
 		ctx: e.t.Context(), flags: &Connection{Output: format}, term: newTerminal(e.t.Context(), in, out, errs), out: newOutput(out, format),
-		dialed: e.client,
+		dialed: e.client, checkOptions: checkOptions,
 	}
 	return s, out, errs
 }

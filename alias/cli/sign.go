@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -21,7 +20,7 @@ const envSigningKey = "IXMAGE_SIGNING_KEY"
 type signCmd struct {
 	Connection
 
-	URL     string         `arg:"" name:"url" help:"URL of a picture with its options, or only path and query, as in /shop/a.png?w=400. The options are not checked."`
+	URL     string         `arg:"" name:"url" help:"URL of a picture with its options, or only path and query, as in /shop/a.png?w=400. A bad value of an option is refused."`
 	KeyFile string         `name:"key-file" help:"File with a signing key, as KID:SECRET with the secret as the API showed it; - is standard input. Or the key itself in IXMAGE_SIGNING_KEY. Without a key, the server signs with the newest key of the alias." placeholder:"FILE"`
 	Expires string         `help:"When the URL ends: a time like 2027-01-31T00:00:00Z, or a duration from now, like 24h. Default: never." placeholder:"TIME"`
 	Round   *time.Duration `help:"Round the end up to a multiple of this, like 1h: a URL that is signed again is then the same for as long, and caches have it." placeholder:"DURATION"`
@@ -39,6 +38,9 @@ func (c *signCmd) Run(s *session) error {
 	origin, path, query, err := splitURL(c.URL)
 	if err != nil {
 		return err
+	}
+	if err := s.checkOptions(query); err != nil {
+		return usagef("a server that transforms answers 400 to this URL: %v; docs/transforms.md has the options", err)
 	}
 	end, err := c.end(time.Now())
 	if err != nil {
@@ -171,31 +173,5 @@ func splitURL(text string) (origin, path, query string, err error) {
 		return "", "", "", usagef("%q is not the URL of a picture: give one like https://img.example.com/shop/a.png?w=400, "+
 			"or /shop/a.png?w=400", text)
 	}
-	return origin, asSent(path), asSent(query), notTwice(query)
-}
-
-// synonyms are names of one option; the server refuses two of them like one name twice.
-var synonyms = map[string]string{
-	"width": "w", "wid": "w", "height": "h", "hei": "h", "flop": "flip", "bgc": "bg", "quality": "q", "fmt": "f",
-	"sharp": "sharpen", "grey": "gray", "template": "t",
-}
-
-// notTwice refuses a query that has an option more than once.
-func notTwice(query string) error {
-	given := map[string]bool{}
-	for pair := range strings.SplitSeq(query, "&") {
-		name, _, _ := strings.Cut(pair, "=")
-		if !slices.Contains(signature.Names, name) {
-			continue
-		}
-		option := name
-		if first, ok := synonyms[name]; ok {
-			option = first
-		}
-		if given[option] {
-			return usagef("the URL has the option %s more than once: give it once", option)
-		}
-		given[option] = true
-	}
-	return nil
+	return origin, asSent(path), asSent(query), nil
 }

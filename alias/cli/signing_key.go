@@ -12,7 +12,7 @@ import (
 type signingKeyCmd struct {
 	Connection
 
-	Ls     signingKeyLsCmd     `cmd:"" help:"List the signing keys of an alias, the oldest first. The newest one signs."`
+	Ls     signingKeyLsCmd     `cmd:"" help:"List the signing keys of an alias, the oldest first. The newest one signs. LAST USED is what the node that answers has seen since its start."`
 	Create signingKeyCreateCmd `cmd:"" help:"Make a signing key for an alias. It is printed once, as KID:SECRET alone on standard output."`
 	Rm     signingKeyRmCmd     `cmd:"" help:"Delete a signing key: URLs that it has signed are refused from then on."`
 }

@@ -68,6 +68,12 @@ func Parse(query []byte) (o Options, info Query, err error) {
 	return o, info, nil
 }
 
+// CheckOptions says what is wrong with the options in a query. The error is an *OptionError.
+func CheckOptions(query string) error {
+	_, _, err := Parse([]byte(query))
+	return err
+}
+
 // read reads the value of a known option into o or info. It reports whether the value is good.
 func read(o *Options, info *Query, i spelling, raw []byte) bool {
 	value, ok := alias.Unescape(raw)

@@ -27,7 +27,7 @@ function Keys({ a, list, reload }) {
   };
   const left = asked && list.length - 1;
   return html`<${Card} title="Signing keys" actions=${html`<${MakeKey} name=${a.name} onMade=${reload} />`}>
-    <p class="muted">Programs that make signed URLs have one of these secrets. To rotate, make a key, give it to them, and delete the old one when no URL in use is signed with it.</p>
+    <p class="muted">Programs that make signed URLs have one of these secrets. To rotate, make a key, give it to them, and delete the old one when no URL in use is signed with it. <em>Last used</em> is what this server has seen since it started; other nodes have seen other uses.</p>
     <${Grid} label="All signing keys" head=${['Key id', 'Created', 'Last used', html`<span class="visually-hidden">Actions</span>`]} empty="No signing key yet."
       rows=${list.map((k) => [html`<code>${k.kid}</code>`, html`<${Time} at=${k.created_at} />`, html`<${Time} at=${k.last_used_at} none="not known" />`, html`<div class="actions end">
         <${Action} role="alias" kind="danger small" aria-label=${`Delete ${k.kid}`} onClick=${() => setAsked(k)}>Delete<//></div>`])} />
