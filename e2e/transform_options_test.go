@@ -224,8 +224,30 @@ func TestTransformRefusals(t *testing.T) {
 		{"/free/noon.jpg?crop=640,0,10,10", 400, "bad-option crop leaves nothing of the picture"},
 		{"/free/noon.jpg?wm=../SECRET.png", 400, "bad-option wm is "},
 		{"/free/gone.jpg?w=64", 404, "not-found"},
-		{"/free/note.jpg?w=64", 422, "transform-failed"},
-		{"/free/logo.svg?info=1", 422, "transform-failed"},
+		{"/free/note.jpg?w=64", 422, "transform-failed the "},
+		{"/free/logo.svg?info=1", 422, "transform-failed the type of the picture is not supported"},
+		{"/free/noon.jpg?w", 400, "bad-option w is a whole"},
+		{"/free/noon.jpg?w=", 400, "bad-option w is a whole"},
+		{"/free/noon.jpg?t=", 400, "bad-option t is the name"},
+		{"/free/noon.jpg?w=1e3", 400, "bad-option w is a whole"},
+		{"/free/noon.jpg?w=+64", 400, "bad-option w is a whole"},
+		{"/free/noon.jpg?w=%2B64", 400, "bad-option w is a whole"},
+		{"/free/noon.jpg?w=-1", 400, "bad-option w is a whole"},
+		{"/free/noon.jpg?w=064", 400, "bad-option w is a whole"},
+		{"/free/noon.jpg?w=64.0", 400, "bad-option w is a whole"},
+		{"/free/noon.jpg?w=%D9%A6%D9%A4", 400, "bad-option w is a whole"}, // digits of another script
+		{"/free/noon.jpg?w=64%00", 400, "bad-option w is a whole"},
+		{"/free/noon.jpg?w=64%0D%0AX:1", 400, "bad-option w is a whole"},
+		{"/free/noon.jpg?w=%2564", 400, "bad-option w is a whole"}, // decoded once
+		{"/free/noon.jpg?w=64;h=10", 400, "bad-option w is a whole"},
+		{"/free/noon.jpg?w=64?h=10", 400, "bad-option w is a whole"},
+		{"/free/noon.jpg?w=18446744073709551680", 400, "bad-option w is a whole"},
+		{"/free/noon.jpg?;w=64&w%00=64&%77=64&W=64&w[]=64", 200, "jpeg 640x400"},
+		{"/free/noon.jpg?&&=9&w=%36%34&&", 200, "jpeg 64x40"},
+		{"/free/noon.jpg?" + strings.Repeat("x=%zz&", 1000) + "w=64", 200, "jpeg 64x40"},
+		{"/free/noon.jpg?" + strings.Repeat("w=64&", 1000), 400, "bad-option w is given twice"},
+		{"/free/noon.jpg?w=64&x=" + strings.Repeat("9", 15<<10), 200, "jpeg 64x40"},
+		{"/free/noon.jpg?w=64&x=" + strings.Repeat("9", 17<<10), 431, "headers"},
 	} {
 		r := s.get(c.path)
 		got := shape(r.body)

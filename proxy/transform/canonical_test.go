@@ -121,6 +121,34 @@ func TestFormIsStable(t *testing.T) {
 	}
 }
 
+// TestFormDecides: the form that names a variant decides everything that the options decide, for each picture
+// and client: two queries with one name are one picture.
+func TestFormDecides(t *testing.T) {
+	t.Parallel()
+	sources := []Header{{}, photo, logo, moving, {Type: AVIF, Width: 40, Height: 30, Frames: 1}, {Type: WebP, Width: 3000, Height: 10, Frames: 3}}
+	r := rand.New(rand.NewPCG(5, 16))
+	for range rounds {
+		o := mustParse(t, strings.Join(randomQuery(r), "&"))
+		var named Format // as proxy.nameVariant has it
+		if !o.Negotiable() {
+			named = o.Format(0, Header{}, false)
+		}
+		form := string(o.Append(nil, named))
+		again := mustParse(t, form)
+		if o.IsZero() != again.IsZero() || o.Negotiable() != again.Negotiable() || o.Info() != again.Info() || o.BlurHash() != again.BlurHash() || o.Mark() != again.Mark() {
+			t.Fatalf("%+v and its form %q", o, form)
+		}
+		for _, src := range sources {
+			for a := range AllAccepts + 1 {
+				f := o.Format(a, src, false)
+				if other := again.Format(a, src, false); other != f || again.Task(f) != o.Task(f) || again.MayKeep(f, src) != o.MayKeep(f, src) {
+					t.Fatalf("%+v, %d: %s, %+v; its form %q: %s, %+v", src, a, f, o.Task(f), form, other, again.Task(f))
+				}
+			}
+		}
+	}
+}
+
 // TestOtherFormOtherResult: queries with different forms differ in what is done or sent.
 func TestOtherFormOtherResult(t *testing.T) {
 	t.Parallel()
