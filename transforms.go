@@ -73,6 +73,12 @@ func (s *serveCmd) openTransforms(
 		log.Info("transforms off", "reason", "--transform-worker is not set")
 		return w
 	}
+	// A program that is no worker, such as a wrong path, keeps the server from listening until then.
+	waiting := time.AfterFunc(time.Second, func() {
+		log.Warn("waiting for the transform worker; the server listens when it is ready, or after 10s without it",
+			"path", s.TransformWorker)
+	})
+	defer waiting.Stop()
 	w.pool, w.err = transform.Start(ctx, transform.Config{
 		Path: s.TransformWorker, Workers: w.count, Timeout: s.TransformTimeout, Memory: w.memory,
 		AliasTime: share(s.TransformAliasShare, w.count), ClientTime: share(s.TransformClientShare, w.count),

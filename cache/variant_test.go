@@ -46,7 +46,7 @@ func TestVariantsOfObject(t *testing.T) {
 	var all variants
 	s := shard{variants: &all}
 	s.init()
-	for range 20_000 {
+	for range 5_000 {
 		key := Key{Space: int64(random.IntN(2)), Object: string(rune('a' + random.IntN(3)))}
 		if n := random.IntN(6); n > 0 {
 			key = key.Variant(string(rune('0' + n)))
