@@ -94,7 +94,13 @@ func (p *pty) expect(text string) {
 // enter types a line.
 func (p *pty) enter(line string) {
 	p.t.Helper()
-	if _, err := p.master.WriteString(line + "\n"); err != nil {
+	p.press(line + "\n")
+}
+
+// press types keys.
+func (p *pty) press(keys string) {
+	p.t.Helper()
+	if _, err := p.master.WriteString(keys); err != nil {
 		p.t.Fatal(err)
 	}
 }

@@ -8,6 +8,11 @@ func stopEcho(fd int) error {
 	if err != nil {
 		return err
 	}
-	state.Lflag &^= unix.ECHO
+	state.Lflag = state.Lflag&^unix.ECHO | unix.ICANON | unix.ISIG
+	state.Iflag |= unix.ICRNL
 	return unix.IoctlSetTermios(fd, unix.TCSETS, state)
 }
+
+// readSecret reads a line after stopEcho. It leaves the terminal as it is: after Ctrl-C it goes on
+// in the background, and would change what has been restored.
+func (t terminal) readSecret() (string, error) { return t.readLine() }

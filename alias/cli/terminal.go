@@ -73,13 +73,15 @@ func (t terminal) paintAs(state, text string) string {
 
 // ask reads a line that the user types.
 func (t terminal) ask(prompt string) (string, error) {
-	return t.read(prompt, func() (string, error) {
-		line, err := t.reader.ReadString('\n')
-		if errors.Is(err, io.EOF) && line != "" {
-			err = nil
-		}
-		return line, err
-	})
+	return t.read(prompt, t.readLine)
+}
+
+func (t terminal) readLine() (string, error) {
+	line, err := t.reader.ReadString('\n')
+	if errors.Is(err, io.EOF) && line != "" {
+		err = nil
+	}
+	return line, err
 }
 
 // askSecret reads a line without showing it.
@@ -92,10 +94,7 @@ func (t terminal) askSecret(prompt string) (alias.Secret, error) {
 	if err != nil {
 		return alias.Secret{}, usagef("read from the terminal: %v", err)
 	}
-	text, err := t.read(prompt, func() (string, error) {
-		text, err := term.ReadPassword(fd)
-		return string(text), err
-	})
+	text, err := t.read(prompt, t.readSecret)
 	_ = term.Restore(fd, before) // after Ctrl-C too, or the shell would not show what is typed
 	fmt.Fprintln(t.err)
 	return alias.NewSecret(text), err
