@@ -105,11 +105,11 @@ func TestSlowDisk(t *testing.T) {
 	slowEnv(t, func(e *env, disk *slowFS) {
 		const extra = 100
 		e.put(key("a"), body(1, 1000))
-		var running, most, refused atomic.Int64
+		var running, refused atomic.Int64
 		release := make(chan struct{})
 		disk.wait = func(op string) {
 			if op == "read" {
-				most.Store(max(most.Load(), running.Add(1)))
+				running.Add(1)
 				<-release
 				running.Add(-1)
 			}
@@ -137,8 +137,9 @@ func TestSlowDisk(t *testing.T) {
 		if !e.Has(key("a")) || !e.Stats().Available {
 			t.Error("a slow disk is off")
 		}
-		if most.Load() != gateCalls || refused.Load() != extra {
-			t.Errorf("%d calls at a time, %d refused; want %d and %d", most.Load(), refused.Load(), gateCalls, extra)
+		// None has ended yet.
+		if n := running.Load(); n != gateCalls || refused.Load() != extra {
+			t.Errorf("%d calls at a time, %d refused; want %d and %d", n, refused.Load(), gateCalls, extra)
 		}
 		close(release)
 		wg.Wait()
