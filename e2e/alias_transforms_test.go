@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -138,10 +137,7 @@ func TestSigningKeysOfFleet(t *testing.T) {
 		t.Errorf("the other node: %s", got)
 	}
 	// A node that cannot reach the database has them in its replica.
-	eventually(t, "the nodes have reported it, and so have it in their replicas", func() bool {
-		rows, _ := one.list()
-		return !slices.ContainsFunc(rows, func(r nodeRow) bool { return r.Lag > 0 })
-	})
+	f.reported()
 	other.partition()
 	other.restart()
 	wantPicture(t, other.get(url), body)

@@ -100,6 +100,7 @@ func newChaos(t *testing.T) *chaos {
 		c.keys[pair.AccessKeyID] = name
 		n.start()
 	}
+	c.each((*node).filled)
 	c.watchOwners()
 	bucket := unique("chaos")
 	if err := gw.CreateBucket(t.Context(), bucket); err != nil {

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"cmp"
+	"database/sql" //nolint:depguard // the replica of a running node is read, not opened
 	"encoding/json"
 	"fmt"
 	"io"
@@ -15,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"ixmage/alias"
+	"ixmage/alias/sqlstore"
 	"ixmage/internal/awstest/netfault"
 	"ixmage/internal/awstest/postgres"
 )
@@ -55,6 +58,7 @@ func newFleet(t testing.TB, database string, names []string, args ...string) *fl
 	for _, name := range names {
 		f.add(name).start()
 	}
+	f.each((*node).filled)
 	return f
 }
 
@@ -259,20 +263,52 @@ func (n *node) names() (names []string) {
 	return names
 }
 
-// caughtUp waits until every node has applied every change and is known to live.
+// caughtUp waits until each of these nodes has applied every change that was answered before. The lag
+// in a node's own row is from the head of the database, which the call reads; the other rows are what
+// those nodes reported, up to a beat ago.
 func (f *fleetEnv) caughtUp(nodes ...*node) {
 	f.t.Helper()
 	for _, n := range nodes {
 		eventually(f.t, "node "+n.name+" has every change", func() bool {
 			rows, stale := n.list()
-			head := int64(0)
-			for _, row := range rows {
-				head = max(head, row.Revision)
-			}
 			own := slices.IndexFunc(rows, func(row nodeRow) bool { return row.Self })
-			return !stale && own >= 0 && rows[own].Revision == head
+			return !stale && own >= 0 && rows[own].Lag == 0
 		})
 	}
+}
+
+// reported waits until every node has reported every change that was answered before. Then the changes
+// are in the replicas that were filled.
+func (f *fleetEnv) reported() {
+	f.t.Helper()
+	eventually(f.t, "every node has reported every change", func() bool {
+		rows, stale := f.nodes[0].list()
+		return !stale && !slices.ContainsFunc(rows, func(row nodeRow) bool { return row.Lag > 0 })
+	})
+}
+
+// filled waits until a node has a replica, with which it starts while the database is away. It is filled in
+// the background after the start; from then on the node writes a change to it before it reports the change.
+func (n *node) filled() {
+	n.f.t.Helper()
+	n.replicated("is filled", func(at alias.Position) bool { return at != alias.Position{} })
+}
+
+// replicated waits until the replica of a node is at a position that is ok. The size of the file tells
+// nothing: what was written last is in the log beside it.
+func (n *node) replicated(what string, ok func(at alias.Position) bool) {
+	n.f.t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(n.data, "replica.db")+"?mode=ro&_pragma=busy_timeout(10000)")
+	if err != nil {
+		n.f.t.Fatal(err)
+	}
+	defer db.Close()
+	eventually(n.f.t, "the replica of "+n.name+" "+what, func() bool {
+		var text []byte
+		var state sqlstore.ReplicaState
+		err := db.QueryRowContext(n.f.t.Context(), `SELECT value FROM meta WHERE key = 'replica'`).Scan(&text)
+		return err == nil && json.Unmarshal(text, &state) == nil && ok(state.Position)
+	})
 }
 
 // purgeAnswer is the answer to a purge.

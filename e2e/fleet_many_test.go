@@ -1,12 +1,9 @@
 package e2e
 
 import (
-	"database/sql" //nolint:depguard // the replica of a running node is read, not opened
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"ixmage/alias/sqlstore"
+	"ixmage/alias"
 	"ixmage/internal/awstest/postgres"
 	"ixmage/internal/awstest/s3"
 )
@@ -53,7 +50,7 @@ func TestFleetMany(t *testing.T) {
 		n.serves(last, body)
 	}
 	b := v.nodes[1]
-	b.replicated(many)
+	b.replicated("has every change", func(at alias.Position) bool { return at.Revision > int64(many) })
 	if code := b.stop(); code != 0 {
 		t.Errorf("exit status %d", code)
 	}
@@ -80,23 +77,6 @@ func TestFleetMany(t *testing.T) {
 	}
 	t.Logf("%d aliases: a change is served by another node %s (median), %s (p99), %s (at most) after its answer",
 		many, at(0.5), at(0.99), at(1))
-}
-
-// replicated waits until the replica of a node, which is filled in the background, has the last of so
-// many changes. The size of the file tells nothing: what was written last is in the log beside it.
-func (n *node) replicated(changes int) {
-	n.f.t.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(n.data, "replica.db")+"?mode=ro&_pragma=busy_timeout(10000)")
-	if err != nil {
-		n.f.t.Fatal(err)
-	}
-	defer db.Close()
-	eventually(n.f.t, "the replica of "+n.name+" is filled", func() bool {
-		var text []byte
-		var state sqlstore.ReplicaState
-		err := db.QueryRowContext(n.f.t.Context(), `SELECT value FROM meta WHERE key = 'replica'`).Scan(&text)
-		return err == nil && json.Unmarshal(text, &state) == nil && state.Position.Revision > int64(changes)
-	})
 }
 
 // multiply makes copies of an alias, with the log of it, as if each had been registered.

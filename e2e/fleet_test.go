@@ -320,10 +320,7 @@ func TestFleetTokens(t *testing.T) {
 	for _, n := range f.nodes {
 		eventually(t, "the token holds at "+n.name, func() bool { return with(n) == http.StatusOK })
 	}
-	eventually(t, "the nodes have reported it, and so have it in their replicas", func() bool {
-		rows, _ := a.list()
-		return !slices.ContainsFunc(rows, func(r nodeRow) bool { return r.Lag > 0 })
-	})
+	f.reported()
 	b.partition()
 	b.restart()
 	if got := with(b); got != http.StatusOK {
