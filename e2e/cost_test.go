@@ -63,6 +63,10 @@ type costRow struct {
 // faults leave room for some pages of stacks and heap, those of allocations are a quarter above
 // the usual counts, those of calls two
 // to three times, because calls depend on how S3's bytes arrive.
+//
+// What a request costs is the least of some rounds. A busy machine only adds: the collector comes late, so
+// that the heap grows into new pages, and gives pages back that are then new again; threads that wait for a
+// processor are replaced by new ones with stacks of their own; S3's bytes come in smaller parts.
 func TestCost(t *testing.T) { //nolint:paralleltest // it counts
 	for _, row := range []costRow{
 		{
@@ -89,12 +93,12 @@ func (row costRow) count(t *testing.T, state string, most counts) {
 	memory := map[string]string{"off": "0", "cold": "512MiB", "full": row.memory}[state]
 	s := newEnvOn(t, startPlain(t, "--log-level", "info", "--cache-memory", memory))
 	// Small objects fill the heap until it is collected, so that its pages are used again.
-	const small, fill, requests = 500, 60, 100
+	const small, fill, rounds, requests = 500, 60, 5, 40
 	tiny, body := png(1<<10, ""), png(row.size, "")
 	for i := range small {
 		s.put(fmt.Sprintf("small-%d.png", i), s3.Object{Body: tiny})
 	}
-	for i := range fill + requests {
+	for i := range fill + rounds*requests {
 		s.put(fmt.Sprintf("%d.png", i), s3.Object{Body: body})
 	}
 	run := s.costOf(t)
@@ -106,11 +110,21 @@ func (row costRow) count(t *testing.T, state string, most counts) {
 			t.Errorf("a %s: %+v, want at most %+v", name, got, most)
 		}
 	}
-	check("miss", run(requests, func(i int) string { return fmt.Sprintf("/shop/%d.png", fill+i) }), most)
+	least := func(path func(int) string) (c counts) {
+		for round := range rounds {
+			got := run(requests, func(i int) string { return path(round*requests + i) })
+			if round == 0 {
+				c = got
+			}
+			c = counts{min(c.calls, got.calls), min(c.faults, got.faults), min(c.allocs, got.allocs)}
+		}
+		return c
+	}
+	check("miss", least(func(i int) string { return fmt.Sprintf("/shop/%d.png", fill+i) }), most)
 	if state == "cold" {
 		warm := func(int) string { return "/shop/0.png" }
 		run(requests, warm)
-		check("hit", run(2*requests, warm), row.hit)
+		check("hit", least(warm), row.hit)
 	}
 }
 
