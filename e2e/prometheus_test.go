@@ -115,7 +115,7 @@ func newMonitored(t *testing.T, g *gateway.Server) *monitored {
 	bucket, account := media(t, g), accountAlone(t, iam.Config{})
 	account.put("web/a.png")
 	var args []string
-	t.Run("worker", func(t *testing.T) { args = []string{"--transform-worker", transformWorker(t)} }) // its absence skips this alone
+	t.Run("worker", func(t *testing.T) { args = transforming(t) }) // its absence skips this alone
 	m := &monitored{transforms: args != nil, server: startProvisioning(t, g, append(args,
 		"--assume-roles", anyRole, "--sts-endpoint", account.besideGateway(t, g),
 		"--cache-memory", "12MiB", "--cache-disk", "64MiB", "--canary-interval", "500ms", "--reconcile-interval", "500ms",

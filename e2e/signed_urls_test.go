@@ -489,13 +489,13 @@ func TestSignCommand(t *testing.T) {
 // without one has them.
 func TestSignedOptions(t *testing.T) {
 	t.Parallel()
-	s := newEnv(t, "--transform-worker", transformWorker(t))
+	s := newEnv(t, transforming(t)...)
 	key := s.newSigningKey("shop") // transforms: templates, as for each new alias
 	second := s.newSigningKey("shop")
 	s.s3.Put("media", "web/photo.png", s3.Object{Body: picture.Blank(600, 400), ContentType: "image/png"})
 	width := func(target string) int {
 		t.Helper()
-		r := s.get(target)
+		r := s.patiently(target)
 		c, _, err := image.DecodeConfig(bytes.NewReader(r.body))
 		if err != nil || r.StatusCode != http.StatusOK {
 			t.Fatalf("%s: %v, %s", target, err, summary(r))

@@ -48,7 +48,11 @@ func TestTransformCache(t *testing.T) {
 	}
 	for _, cold := range []bool{false, true} {
 		query := map[bool]string{false: "w=200", true: "w=210"}[cold]
-		head := s.head("/free/a.jpg?" + query)
+		var head *response
+		eventually(t, "the variant is made", func() bool {
+			head = s.head("/free/a.jpg?" + query)
+			return head.StatusCode != http.StatusServiceUnavailable
+		})
 		got := s.variant("a.jpg", query)
 		if head.StatusCode != http.StatusOK || head.ContentLength != int64(len(got.body)) || head.Header.Get("ETag") != got.Header.Get("ETag") || head.Header.Get("Vary") != "Accept" {
 			t.Errorf("HEAD: %s %v", head.Status, head.Header)
@@ -102,9 +106,8 @@ func TestTransformPurge(t *testing.T) {
 // restart. Another server makes the same variant with the same entity tag.
 func TestTransformDisk(t *testing.T) {
 	t.Parallel()
-	worker := transformWorker(t)
 	data := filepath.Join(t.TempDir(), "data")
-	args := []string{"--transform-worker", worker, "--cache-disk", "64MiB"}
+	args := append(transforming(t), "--cache-disk", "64MiB")
 	s := &studio{newEnvOn(t, startIn(t, data, args...))}
 	s.open("free", "media", "web/", map[string]any{"transforms": "open"})
 	s.put("a.png", s3.Object{Body: picture.Blank(300, 200), ContentType: "image/png"})
@@ -219,7 +222,7 @@ func TestTransformTerms(t *testing.T) {
 		"lqip=1":         "403",
 		"dpr=2&w=20":     "403",
 	} {
-		r := s.get("/new/a.png?" + query)
+		r := s.patiently("/new/a.png?" + query)
 		got := fmt.Sprint(r.StatusCode)
 		if r.StatusCode == http.StatusOK {
 			got += " " + shape(r.body)

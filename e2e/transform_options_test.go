@@ -7,8 +7,6 @@ import (
 	"image"
 	"image/color"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -22,14 +20,7 @@ import (
 // template, and free, of which everybody may ask for everything.
 func newOptionsEnv(t *testing.T) *env {
 	t.Helper()
-	worker, err := filepath.Abs(filepath.Join("..", "bin", "ixmage-worker"))
-	if err == nil {
-		_, err = os.Stat(worker)
-	}
-	if err != nil {
-		t.Skipf("SKIPPED: !!!!! NO TRANSFORM WORKER !!!!! (%v); run make worker", err)
-	}
-	s := newEnv(t, "--transform-worker", worker)
+	s := newEnv(t, transforming(t)...)
 	s.open("free", "media", "web/", map[string]any{"transforms": "open"})
 	s.patch("shop", `{"transforms":"templates","templates":{"thumb":"w=60&h=60&fit=cover","wide":"h=50"}}`)
 	for _, p := range picture.Samples() {
@@ -126,7 +117,7 @@ func TestTransformOptions(t *testing.T) {
 		if c.accept != "" {
 			headers = []string{"Accept", c.accept}
 		}
-		r := s.get("/free/"+c.path, headers...)
+		r := s.patiently("/free/"+c.path, headers...)
 		kind, _, _ := strings.Cut(strings.TrimPrefix(c.want, "animated "), " ")
 		if kind == "image:" {
 			kind = "svg+xml"
@@ -145,18 +136,18 @@ func TestTransformOptions(t *testing.T) {
 func TestTransformSpellings(t *testing.T) {
 	t.Parallel()
 	s := newOptionsEnv(t)
-	first := s.get("/free/noon.jpg?w=64&h=40&fit=cover&f=png")
+	first := s.patiently("/free/noon.jpg?w=64&h=40&fit=cover&f=png")
 	for _, query := range []string{
 		"f=png&h=40&fit=cover&w=64", "width=64&height=40&fmt=png&fit=cover", "&w=%364&&h=40&fit=cover&f=png&v=7", "w=32&h=20&dpr=2&fit=cover&f=png",
 		"w=64&h=40&fit=cover&f=png&gravity=center&q=10&anim=1&strip=all&r=0", "w=64&h=40&fit=cover&f=png&gravity=0.5,0.5&flip=hv&r=180",
 	} {
-		r := s.get("/free/noon.jpg?" + query)
+		r := s.patiently("/free/noon.jpg?" + query)
 		if !strings.Contains(r.Header.Get("Cache-Status"), "; hit") || r.Header.Get("ETag") != first.Header.Get("ETag") || !bytes.Equal(r.body, first.body) {
 			t.Errorf("%s: %s, %s", query, r.Status, r.Header.Get("Cache-Status"))
 		}
 	}
 	for _, query := range []string{"w=64&h=40&fit=cover&f=jpeg", "w=64&h=40&fit=fill&f=png", "w=65&h=40&fit=cover&f=png"} {
-		if r := s.get("/free/noon.jpg?" + query); r.Header.Get("ETag") == first.Header.Get("ETag") || r.StatusCode != http.StatusOK {
+		if r := s.patiently("/free/noon.jpg?" + query); r.Header.Get("ETag") == first.Header.Get("ETag") || r.StatusCode != http.StatusOK {
 			t.Errorf("%s: %s with the ETag of another variant", query, r.Status)
 		}
 	}
@@ -179,7 +170,7 @@ func TestTransformText(t *testing.T) {
 		"palette.png":       "128x96 image/png orientation 1, 1 frames, alpha true",
 		"noon.jpg":          "640x400 image/jpeg orientation 1, 1 frames, alpha false",
 	} {
-		r := s.get("/free/" + path + "?info=1&w=3&f=webp")
+		r := s.patiently("/free/" + path + "?info=1&w=3&f=webp")
 		if err := json.Unmarshal(r.body, &info); err != nil || r.Header.Get("Content-Type") != "application/json" {
 			t.Errorf("%s: %s, %s", path, r.Status, r.body)
 		}
@@ -188,7 +179,7 @@ func TestTransformText(t *testing.T) {
 			t.Errorf("%s: %s, %s", path, got, r.body)
 		}
 	}
-	if r := s.get("/free/noon.jpg?lqip=blurhash"); len(r.body) != 28 || r.body[0] != 'L' || !strings.HasPrefix(r.Header.Get("Content-Type"), "text/plain") {
+	if r := s.patiently("/free/noon.jpg?lqip=blurhash"); len(r.body) != 28 || r.body[0] != 'L' || !strings.HasPrefix(r.Header.Get("Content-Type"), "text/plain") {
 		t.Errorf("BlurHash: %s, %q, %q", r.Status, r.Header.Get("Content-Type"), r.body)
 	}
 }
@@ -249,7 +240,7 @@ func TestTransformRefusals(t *testing.T) {
 		{"/free/noon.jpg?w=64&x=" + strings.Repeat("9", 15<<10), 200, "jpeg 64x40"},
 		{"/free/noon.jpg?w=64&x=" + strings.Repeat("9", 17<<10), 431, "headers"},
 	} {
-		r := s.get(c.path)
+		r := s.patiently(c.path)
 		got := shape(r.body)
 		if r.StatusCode != http.StatusOK {
 			var problem struct{ Type, Detail string }

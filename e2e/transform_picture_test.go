@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/image/webp"
 
@@ -46,18 +47,38 @@ type studio struct{ *env }
 
 func newStudio(t testing.TB, args ...string) *studio {
 	t.Helper()
-	s := &studio{newEnv(t, append([]string{"--transform-worker", transformWorker(t)}, args...)...)}
+	s := &studio{newEnv(t, append(transforming(t), args...)...)}
 	s.open("free", "media", "web/", map[string]any{"transforms": "open"})
 	return s
+}
+
+// transforming are the arguments of a server with workers. They have as long for a picture as they may
+// have: a deadline that a busy machine decides would say nothing of the picture.
+func transforming(t testing.TB) []string {
+	t.Helper()
+	return []string{"--transform-worker", transformWorker(t), "--transform-timeout", "10s"}
+}
+
+// variantPatience is how long tests ask for a variant again that no worker has made.
+const variantPatience = 5 * time.Minute
+
+// patiently requests a path as a client does that heeds 503 and 429: it asks again while the machine is too
+// busy to make the variant.
+func (s *env) patiently(path string, headers ...string) *response {
+	s.t.Helper()
+	for began := time.Now(); ; <-time.After(time.Second) {
+		r := s.get(path, headers...)
+		busy := r.StatusCode == http.StatusServiceUnavailable || r.StatusCode == http.StatusTooManyRequests
+		if !busy || time.Since(began) > variantPatience {
+			return r
+		}
+	}
 }
 
 // variant requests an object of the alias free in another form.
 func (s *studio) variant(key, query string, headers ...string) *response {
 	s.t.Helper()
-	r := s.get("/free/"+key+"?"+query, headers...)
-	for i := 0; r.StatusCode == http.StatusServiceUnavailable && i < 10; i++ { // the machine is too busy
-		r = s.get("/free/"+key+"?"+query, headers...)
-	}
+	r := s.patiently("/free/"+key+"?"+query, headers...)
 	if dir := os.Getenv("IXMAGE_SHEETS"); dir != "" && r.StatusCode == http.StatusOK { // to look at them
 		name := strings.NewReplacer("/", "-", "&", ",", "?", ",").Replace(key + "," + query)
 		if err := os.WriteFile(filepath.Join(dir, name), r.body, 0o600); err != nil {
@@ -99,7 +120,7 @@ func (s *studio) decode(body []byte) (decoded, error) {
 func (s *studio) reencoded(body []byte, kind, query string) (decoded, error) {
 	key := fmt.Sprintf("again/%x", len(body)) + fmt.Sprintf("-%x", body[max(0, len(body)-16):])
 	s.put(key, s3.Object{Body: body, ContentType: kind})
-	r := s.get("/free/" + key + "?" + query)
+	r := s.patiently("/free/" + key + "?" + query)
 	if r.StatusCode != http.StatusOK {
 		return decoded{}, fmt.Errorf("%s again: %s: %.200s", kind, r.Status, r.body)
 	}

@@ -22,7 +22,7 @@ func startTransforms(t *testing.T) *server {
 	if _, err := os.Stat(worker); err != nil {
 		t.Skip("SKIPPED, NOT TESTED: bin/ixmage-worker is absent; run make worker")
 	}
-	s := start(t, "--transform-worker", worker)
+	s := start(t, "--transform-worker", worker, "--transform-timeout", "10s") // the longest: a busy machine is slow
 	s.pictures("shop")
 	return s
 }
