@@ -213,7 +213,7 @@ func (w *killWorld) compare(o *killObject, s *server) {
 	case err != nil:
 		select {
 		case <-s.process.Done():
-		case <-time.After(5 * time.Second): // the kill may come first
+		case <-time.After(time.Minute): // the kill may come first, and its end is seen late on a busy machine
 			w.t.Errorf("%s/%s was cut: %v", o.alias, o.name, err)
 		}
 		w.cut.Add(1)

@@ -187,15 +187,16 @@ func TestSource(t *testing.T) {
 func TestSlowSource(t *testing.T) {
 	t.Parallel()
 	cfg, e := fakeConfig(t, "ok")
-	cfg.Timeout = 50 * time.Millisecond
 	p := startFakes(t, cfg)
 	j, g := gated(command(1, "ok -", 1000))
 	errs := make(chan error, 1)
+	ctx, expire := context.WithCancelCause(t.Context())
 	go func() {
-		_, err := p.Do(t.Context(), j)
+		_, err := p.Do(ctx, j)
 		errs <- err
 	}()
 	<-g.begun
+	expire(ErrTimeout) // as the deadline does, and not before the source is being read
 	e.until(func() bool { return p.Stats().Busy == 0 && e.ended() == "map[source:1]" })
 	select {
 	case err := <-errs:
