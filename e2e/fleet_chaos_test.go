@@ -25,6 +25,10 @@ const (
 	chaosOperators = 2 // each has a user in IAM made, rotated and removed
 )
 
+// chaosLease is short, so that many leases end. The model takes a live node that is silent for one that
+// does not live.
+const chaosLease = 4 * time.Second
+
 // TestFleetChaos has three nodes do random alias changes, purges, provisionings, rotations,
 // emergencies and removals, while nodes and PostgreSQL are killed, paused and separated at random
 // moments and clients request pictures of every node. A model outside the program says what may be
@@ -92,7 +96,7 @@ func newChaos(t *testing.T) *chaos {
 	c := &chaos{db: postgres.Start(t, postgres.Options{}), iam: iam.New(t, iam.Config{}), keys: map[string]string{}}
 	c.fleetEnv = newFleet(t, c.db.Database(t), nil, slices.Concat(quickWaits, fleetDisk, []string{
 		"--provision", "--iam-endpoint", c.iam.URL, "--provision-buckets", "prov-*", "--log-level", "info",
-		"--reconcile-interval", "3s",
+		"--reconcile-interval", "3s", "--node-lease", chaosLease.String(),
 	})...)
 	for _, name := range abc {
 		n, pair := c.add(name), c.iam.AddUser("/", "node-"+name, everything)
@@ -174,7 +178,7 @@ func (c *chaos) disturb(rng *rand.Rand, stop <-chan struct{}) {
 		kind, n := rng.IntN(10), c.any(rng)
 		length := time.Duration(rng.IntN(3000)) * time.Millisecond
 		if rng.IntN(4) == 0 {
-			length += nodeLease
+			length += chaosLease
 		}
 		select {
 		case <-stop:

@@ -22,10 +22,11 @@ import (
 	"ixmage/internal/awstest/postgres"
 )
 
-// The intervals of a fleet in a test. A busy machine must not make a live node silent.
+// The intervals of a fleet in a test. The lease is the default: a node that a busy machine keeps from its
+// beats for some seconds must not be silent, or a purge does not wait for it.
 const (
 	nodeBeat  = 300 * time.Millisecond
-	nodeLease = 4 * time.Second
+	nodeLease = 15 * time.Second
 )
 
 // fleetEnv is a registry in PostgreSQL with the nodes that share it.

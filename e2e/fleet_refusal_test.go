@@ -89,7 +89,7 @@ func startStore(t *testing.T, store string, args ...string) *server {
 func TestFleetRefusesNode(t *testing.T) {
 	t.Parallel()
 	store := postgres.Database(t)
-	beat := []string{"--node-beat", "200ms", "--node-lease", "2s"}
+	beat := []string{"--node-beat", nodeBeat.String(), "--node-lease", nodeLease.String()}
 	first := startStore(t, store, append(beat, "--node", "first", "--install-id", "one")...)
 	text := serveRefused(t, 1, store, append(beat, "--node", "second")...) // though no secret is sealed yet
 	wantAll(t, "without a key set", text, "key set", "another node", "--master-key")

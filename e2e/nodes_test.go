@@ -16,7 +16,7 @@ import (
 func sightOf(t testing.TB, dir, database, name string, args ...string) *server {
 	t.Helper()
 	return startIn(t, filepath.Join(dir, name), append([]string{
-		"--store", database, "--node", name, "--node-beat", "300ms", "--node-lease", "2s",
+		"--store", database, "--node", name, "--node-beat", nodeBeat.String(), "--node-lease", nodeLease.String(),
 		"--master-key", "file:" + filepath.Join(dir, "keyset"),
 	}, args...)...)
 }
@@ -169,7 +169,7 @@ func TestOutage(t *testing.T) {
 	database := db.Database(t)
 	bucket := media(t, g)
 	args := provisionArgs(g, g.IAMURL, append(slices.Clone(quickWaits), "--store", database, "--node", "a",
-		"--node-beat", "300ms", "--node-lease", "2s", "--master-key", "file:"+filepath.Join(dir, "keyset"))...)
+		"--node-beat", nodeBeat.String(), "--node-lease", nodeLease.String(), "--master-key", "file:"+filepath.Join(dir, "keyset"))...)
 	node := func() *server { return startProvisioningIn(t, filepath.Join(dir, "a"), args...) }
 	a := newEnvOn(t, node())
 	a.put("a.png", s3.Object{Body: bytesOf(1000, "outage")})
