@@ -143,8 +143,12 @@ func (n *Node) replyTime() time.Time {
 	return n.reply.Now
 }
 
-// pollEvery is how often Confirmed looks without a notification.
-const pollEvery = 250 * time.Millisecond
+const (
+	// pollEvery is how often Confirmed looks without a notification.
+	pollEvery = 250 * time.Millisecond
+	// confirmRead bounds one look of it: a database that does not answer ends the wait.
+	confirmRead = 5 * time.Second
+)
 
 // Confirmed waits until every live node has reported a revision, or until ctx ends, and returns
 // the nodes that have and those that have not.
@@ -153,7 +157,7 @@ func (n *Node) Confirmed(ctx context.Context, revision int64) (confirmed, pendin
 		n.mu.Lock()
 		reported := n.reported
 		n.mu.Unlock()
-		read, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.cfg.Every) // once also when ctx has ended
+		read, cancel := context.WithTimeout(context.WithoutCancel(ctx), confirmRead) // once also when ctx has ended
 		nodes, err := n.read(read)
 		cancel()
 		if err != nil {
