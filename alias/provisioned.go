@@ -81,6 +81,12 @@ type PreviousKey struct {
 	FollowedAt time.Time `json:"followed_at,omitzero"`
 }
 
+// Reverted is a swap of keys that was undone: the previous key is the current one again.
+type Reverted struct {
+	// Revision is that of the registry with which this was stored.
+	Revision int64 `json:"revision,omitempty"`
+}
+
 // SuspectKey is a key that ixmage probably made and whose secret was lost. It is
 // inactive.
 type SuspectKey struct {
@@ -127,6 +133,9 @@ type Provisioned struct {
 	Adopted *Adopted `json:"adopted,omitempty"`
 	// PendingDeletion are ids of our keys that are retired and have to be deleted.
 	PendingDeletion []string `json:"discarded,omitempty"`
+	// Reverted is set until every node that shares the registry is known to have applied it: one
+	// that has not signs with a key of PendingDeletion. It is nil without such nodes.
+	Reverted *Reverted `json:"reverted,omitempty"`
 	// ExtraGrants are locations that a failed reuse granted to the user and could not
 	// revoke. The next reconciliation of the user revokes them.
 	ExtraGrants []Grant `json:"widened,omitempty"`
@@ -158,6 +167,10 @@ func (p *Provisioned) Clone() *Provisioned {
 		previous := *p.Previous
 		previous.Sealed = slices.Clone(p.Previous.Sealed)
 		c.Previous = &previous
+	}
+	if p.Reverted != nil {
+		reverted := *p.Reverted
+		c.Reverted = &reverted
 	}
 	if p.Pending != nil {
 		pending := *p.Pending

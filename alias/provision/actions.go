@@ -355,6 +355,9 @@ func (t *task) deleteKey(ctx context.Context, d decision) (string, error) {
 		t.data.Deleted = append(t.data.Deleted, d.key)
 	}
 	t.prov.PendingDeletion = slices.DeleteFunc(t.prov.PendingDeletion, func(id string) bool { return id == d.key })
+	if len(t.prov.PendingDeletion) == 0 {
+		t.prov.Reverted = nil
+	}
 	t.prov.Suspects = slices.DeleteFunc(t.prov.Suspects, func(s alias.SuspectKey) bool { return s.AccessKeyID == d.key })
 	if t.prov.Previous != nil && t.prov.Previous.AccessKeyID == d.key {
 		t.prov.Previous = nil

@@ -251,9 +251,16 @@ func (t *task) takeOver(ctx context.Context) error {
 	return t.save(ctx)
 }
 
-// lookNodes asks which nodes may sign with the previous key as their current one.
+// lookNodes asks which nodes may sign with the previous key as their current one or, if the decision
+// names a key, with that one, because they do not know that the rotation to it was undone.
 func (t *task) lookNodes(ctx context.Context, d decision) (string, error) {
-	revision, ours := t.prov.Previous.Revision, t.p.cfg.Registry.Position().Revision
+	reverted, ours := d.key != "", t.p.cfg.Registry.Position().Revision
+	var revision int64
+	if reverted {
+		revision = t.prov.Reverted.Revision
+	} else {
+		revision = t.prov.Previous.Revision
+	}
 	if revision == 0 || revision > ours { // the registry was copied since
 		revision = ours
 	}
@@ -263,16 +270,30 @@ func (t *task) lookNodes(ctx context.Context, d decision) (string, error) {
 	}
 	behind = slices.DeleteFunc(behind, func(name string) bool { return name == t.p.cfg.Fleet.Name() }) // we have the swap
 	t.seen.nodesAt = t.p.clock.Now()
-	if len(behind) == 0 {
-		t.prov.Previous.FollowedAt = t.now()
-		return "every node signs with the new key", t.store(ctx)
+	switch {
+	case len(behind) > 0 && reverted:
+		return "", t.say(ctx, d.step, awaitNodes(behind, "that the previous key signs again", d.key))
+	case len(behind) > 0:
+		return "", t.say(ctx, d.step, awaitNodes(behind, "the new key", "the previous one"))
+	case reverted:
+		t.prov.Reverted = nil
+		return "no node signs with " + d.key, t.store(ctx)
 	}
-	detail := awaitNodes(behind)
-	if i := t.step(d.step); i < 0 || t.op.Steps[i].Detail == detail {
-		return "", nil
+	t.prov.Previous.FollowedAt = t.now()
+	return "every node signs with the new key", t.store(ctx)
+}
+
+// say stores the detail of a step that waits, in an undo behind the reason for that.
+func (t *task) say(ctx context.Context, step, detail string) error {
+	if t.op != nil && t.data.Undo != nil {
+		step, detail = t.data.Undo.Step, t.data.Undo.Detail+"; "+detail
 	}
-	t.note(d.step, detail)
-	return "", t.save(ctx)
+	i := t.step(step)
+	if i < 0 || t.op.Steps[i].Detail == detail {
+		return nil
+	}
+	t.op.Steps[i].Detail = detail
+	return t.save(ctx)
 }
 
 // lostKey is a key that was made and whose secret is not stored.

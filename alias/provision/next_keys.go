@@ -31,9 +31,25 @@ func keysKnown(d desired, o observed, now time.Time) *decision {
 	}
 	switch {
 	case len(d.PendingDeletion) > 0:
-		return &decision{act: actDeleteKey, step: step, key: d.PendingDeletion[0]}
+		return retiredDeleted(d, o, now, step)
 	case len(foreign) > 0 && d.kind != "" && !d.undo:
 		return &decision{stop: unknownKeys(d, o, foreign)}
+	}
+	return nil
+}
+
+// retiredDeleted deletes a retired key. One that signed, before a rotation was undone, stays until no
+// node of the fleet may sign with it any more: an operation waits for that, and a reconcile leaves
+// the key to a later one. An emergency does not ask.
+func retiredDeleted(d desired, o observed, now time.Time, step string) *decision {
+	key := d.PendingDeletion[0]
+	switch {
+	case !d.fleet, d.emergency, d.Reverted == nil:
+		return &decision{act: actDeleteKey, step: step, key: key}
+	case o.nodesAt.IsZero(), d.kind != "" && !now.Before(o.nodesAt.Add(nodesEvery)):
+		return &decision{act: actLookNodes, step: step, key: key}
+	case d.kind != "":
+		return &decision{until: o.nodesAt.Add(nodesEvery), step: step}
 	}
 	return nil
 }

@@ -48,13 +48,14 @@ func nodesFollowed(d desired, o observed, _ time.Time) *decision {
 // nodesEvery is the interval in which the nodes are asked.
 const nodesEvery = 5 * time.Second
 
-// awaitNodes says for which nodes a rotation waits, and what ends the wait.
-func awaitNodes(names []string) string {
+// awaitNodes says for which nodes a rotation waits, because they have not applied the key that signs
+// and may sign with another one, and what ends the wait.
+func awaitNodes(names []string, signs, other string) string {
 	list, command := strings.Join(names, ", "), "ixmage node rm "+names[0]
-	who := "the node " + list + " has not applied the new key and may sign with the previous one: " +
+	who := "the node " + list + " has not applied " + signs + " and may sign with " + other + ": " +
 		"the wait ends when it is back"
 	if len(names) > 1 {
-		who = "the nodes " + list + " have not applied the new key and may sign with the previous one: " +
+		who = "the nodes " + list + " have not applied " + signs + " and may sign with " + other + ": " +
 			"the wait ends when they are back"
 		command = "ixmage node rm NAME"
 	}

@@ -90,6 +90,13 @@ func uncompared(s *state) { s.o.rights = viewUnknown }
 func extra(s *state)      { s.d.ExtraGrants = []alias.Grant{{Bucket: testBucket}} }
 func pending(s *state)    { s.d.Pending = &alias.PendingKey{} }
 func unmade(s *state)     { s.o.unmade = true }
+func asked(s *state)      { s.o.nodesAt = testNow }
+
+// reverted is the state after a swap that was undone, of whose key NEW a node may not know that.
+func reverted(s *state) {
+	s.d.fleet, s.d.Reverted, s.d.PendingDeletion = true, &alias.Reverted{}, []string{"NEW"}
+}
+
 func made(s *state) {
 	s.d.scope, s.d.Pending = "", &alias.PendingKey{SealedKey: alias.SealedKey{AccessKeyID: "PENDING"}}
 }
@@ -300,6 +307,21 @@ func keysRows() ruleRows {
 		"free a place that was named": {stateOf(rotate, long, unused, pending, begins(0)), "delete a key LOST", []neighbour{
 			{begins(-48 * time.Hour), "stop unknown-keys"},
 			{func(s *state) { s.o.keys[1].active = true }, "stop unknown-keys"},
+		}},
+		"delete what signed": {stateOf(rotate, undo, reverted), "ask which nodes use the previous key NEW", []neighbour{
+			{asked, "wait 5s"},
+			{emergency, "delete a key NEW"},
+			{func(s *state) { s.d.Reverted = nil }, "delete a key NEW"},
+			{func(s *state) { s.d.fleet = false }, "delete a key NEW"},
+		}},
+		"delete what signed, asked": {stateOf(rotate, undo, reverted, asked), "wait 5s", []neighbour{
+			{after(5 * time.Second), "ask which nodes use the previous key NEW"},
+		}},
+		"delete what signed, reconcile": {stateOf("", reverted), "ask which nodes use the previous key NEW", []neighbour{
+			{asked, "done"}, // a later one does
+		}},
+		"delete what signed, rotation": {stateOf(rotate, pending, reverted), "ask which nodes use the previous key NEW", []neighbour{
+			{asked, "wait 5s"}, {emergency, "delete a key NEW"},
 		}},
 		"delete retired": {stateOf("", func(s *state) { s.d.PendingDeletion = []string{"NEW"} }), "delete a key NEW", []neighbour{
 			{func(s *state) { s.d.PendingDeletion = nil }, "done"},

@@ -113,6 +113,9 @@ func (t *task) bringBack(ctx context.Context, why string) error {
 	}
 	t.prov.AccessKeyID, t.prov.Previous = sealed.AccessKeyID, nil
 	t.prov.PendingDeletion = append(t.prov.PendingDeletion, refused)
+	if t.p.cfg.Fleet != nil {
+		t.prov.Reverted = &alias.Reverted{}
+	}
 	t.c.Version, t.c.Sealed, t.c.RotatedAt = sealed.Version, sealed.Sealed, previous.RotatedBefore
 	return failf(codeNotVerified, "the new key %s is refused: %s; %s signs again", refused, why, previous.AccessKeyID)
 }

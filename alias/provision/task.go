@@ -383,11 +383,9 @@ func (t *task) save(ctx context.Context, also ...func(alias.Tx) ([]alias.Change,
 func (t *task) store(ctx context.Context, also ...func(alias.Tx) ([]alias.Change, error)) error {
 	next := *t.c
 	next.Provider, next.Revision, next.UpdatedAt = t.prov.Clone(), t.c.Revision+1, t.now()
-	swapped := t.prov.Previous != nil && t.prov.Previous.Revision == 0
 	put := func(tx alias.Tx) ([]alias.Change, error) {
-		if p, ok := next.Provisioned(); ok && swapped {
-			p.Previous.Revision = tx.Position().After.Revision
-			t.prov.Previous.Revision = p.Previous.Revision
+		if p, ok := next.Provisioned(); ok {
+			dateSwap(p, t.prov, tx.Position().After.Revision)
 		}
 		return []alias.Change{{CredentialPut: &next}}, tx.UpdateCredential(&next)
 	}
@@ -397,6 +395,19 @@ func (t *task) store(ctx context.Context, also ...func(alias.Tx) ([]alias.Change
 	own := next // requests sign with the published one, which must not change any more
 	t.c = &own
 	return nil
+}
+
+// dateSwap notes the revision with which a swap, or its undoing, is stored, in the stored and in
+// the edited provider.
+func dateSwap(stored, edited *alias.Provisioned, revision int64) {
+	for _, p := range []*alias.Provisioned{stored, edited} {
+		if p.Previous != nil && p.Previous.Revision == 0 {
+			p.Previous.Revision = revision
+		}
+		if p.Reverted != nil && p.Reverted.Revision == 0 {
+			p.Reverted.Revision = revision
+		}
+	}
 }
 
 // caller is the caller of IAM for the task.
