@@ -270,6 +270,12 @@ func (n *Node) follow(ctx context.Context) error {
 	if ctx.Err() != nil { // an attempt that Close has ended says nothing of the database
 		return err
 	}
+	n.note(err, began)
+	return err
+}
+
+// note keeps the result of an attempt to follow the database that began at a time.
+func (n *Node) note(err error, began time.Time) {
 	n.mu.Lock()
 	was := n.trouble
 	n.trouble = err
@@ -284,7 +290,21 @@ func (n *Node) follow(ctx context.Context) error {
 	case err == nil && was != nil:
 		n.cfg.Log.Info("the registry is followed again", "revision", n.registry.Position().Revision)
 	}
-	return err
+}
+
+// heard is told the result of a call of the database. If that does not answer, the node is known to
+// be cut off before its next beat, so that no further call waits.
+func (n *Node) heard(err error) {
+	if n.registry == nil || !errors.Is(err, sqlstore.ErrSilent) {
+		return
+	}
+	n.mu.Lock()
+	known := n.trouble != nil
+	n.mu.Unlock()
+	if !known {
+		n.note(err, time.Time{})
+		n.wake(alias.WakeLog)
+	}
 }
 
 func (n *Node) followOnce(ctx context.Context) error {
@@ -354,12 +374,22 @@ func (n *Node) beat(ctx context.Context) error {
 	}
 	n.mu.Lock()
 	n.told, n.reply = b.At, reply
-	n.offset = reply.Now.Sub(began.Add(time.Since(began) / 2))
+	n.offset = offsetWithin(n.offset, reply.Now.Sub(time.Now()), reply.Now.Sub(began))
 	n.mu.Unlock()
 	for _, l := range held {
 		n.settle(l, slices.Contains(reply.Renewed, l), began)
 	}
 	return nil
+}
+
+// offsetWithin is the clock of the database minus that of this machine, of which an answer gives the
+// limits. They are wide if the answer took long, because the database or this process was paused:
+// then what was known before is more exact.
+func offsetWithin(before, least, most time.Duration) time.Duration {
+	if before < least || before > most {
+		return least + (most-least)/2
+	}
+	return before
 }
 
 // joined reports whether the database knows this process.

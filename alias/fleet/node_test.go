@@ -177,6 +177,63 @@ func TestSilentDatabase(t *testing.T) {
 	wantSame(t, "after the outage", b, want)
 }
 
+// TestFirstChangeOfSilence: the first change while the database does not answer is refused before its
+// own limit, and every further one at once, though no beat has found out.
+func TestFirstChangeOfSilence(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	line := netfault.New(t, postgres.Shared(t).Addr)
+	cfg := e.config("b")
+	cfg.URL = postgres.Through(t, line.Addr, e.url)
+	b := e.open(cfg)
+	if err := b.Start(t.Context(), b.Registry, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := line.Set(netfault.Hang()); err != nil {
+		t.Fatal(err)
+	}
+	for _, limit := range []time.Duration{10 * time.Second, time.Second} {
+		began := time.Now()
+		_, err := b.CreateAlias(t.Context(), named("blog", "one"), alias.CredentialRef{Anonymous: true})
+		if took := time.Since(began); !errors.Is(err, alias.ErrUnavailable) || took > limit {
+			t.Errorf("a change got %v after %s, want ErrUnavailable within %s", err, took, limit)
+		}
+	}
+	if err := line.Set(netfault.Pass()); err != nil {
+		t.Fatal(err)
+	}
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
+	for b.away() {
+		select {
+		case <-poll.C:
+		case <-t.Context().Done():
+			t.Fatal("the node does not heal")
+		}
+	}
+	if _, err := b.CreateAlias(t.Context(), named("blog", "one"), alias.CredentialRef{Anonymous: true}); err != nil {
+		t.Errorf("a change after the silence: %v", err)
+	}
+}
+
+// TestOffsetWithin: an answer that took long says little about a clock, and that is all it changes.
+func TestOffsetWithin(t *testing.T) {
+	t.Parallel()
+	const s = time.Second
+	for _, tt := range []struct{ before, least, most, want time.Duration }{
+		{0, -s / 100, s / 100, 0},
+		{0, 60 * s, 61 * s, 60*s + s/2},
+		{0, -60 * s, s / 100, 0},       // this process was paused for a minute
+		{60 * s, -s, 70 * s, 60 * s},   // the database was
+		{60 * s, -s / 100, s / 100, 0}, // the clock was set right
+		{-3 * s, -s, 0, -s / 2},        //
+	} {
+		if got := offsetWithin(tt.before, tt.least, tt.most); got != tt.want {
+			t.Errorf("%v within %v and %v: got %v, want %v", tt.before, tt.least, tt.most, got, tt.want)
+		}
+	}
+}
+
 // TestOpenEnds: a start that waits because its name is taken ends with its context.
 func TestOpenEnds(t *testing.T) {
 	t.Parallel()

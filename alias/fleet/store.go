@@ -54,6 +54,7 @@ func fallBack[T any](s *Store, database func(alias.Store) (T, error)) (T, error)
 		if !errors.Is(err, alias.ErrUnavailable) {
 			return v, err
 		}
+		s.n.heard(err)
 	}
 	local := s.n.replica.database()
 	if local == nil {
@@ -68,7 +69,9 @@ func (s *Store) Update(ctx context.Context, fn func(alias.Tx) error) error {
 	if s.n.away() {
 		return s.n.unavailable()
 	}
-	return s.Postgres.Update(ctx, fn)
+	err := s.Postgres.Update(ctx, fn)
+	s.n.heard(err)
+	return err
 }
 
 // errOther means that the database is not the one that the node has joined.

@@ -29,8 +29,10 @@ var postgresMigrations embed.FS
 const (
 	// postgresConns bounds the connections of a node, beside the one that listens.
 	postgresConns = 6
-	// postgresTimeout bounds each call.
+	// postgresTimeout bounds each call, of which some wait for other writers.
 	postgresTimeout = 15 * time.Second
+	// postgresPatience is how long a call may take before the database is asked whether it answers.
+	postgresPatience = 2 * time.Second
 	// prepareTimeout bounds a migration, or the wait for that of another node.
 	prepareTimeout = 2 * time.Minute
 	// connectTimeout is used if the URL has none.
@@ -83,6 +85,7 @@ func NewPostgres(text string) (*Postgres, error) {
 	db.SetMaxOpenConns(postgresConns)
 	db.SetMaxIdleConns(2)
 	db.SetConnMaxIdleTime(5 * time.Minute)
+	answers := func(ctx context.Context) error { _, err := db.ExecContext(ctx, `SELECT 1`); return err }
 	return &Postgres{config: config, Store: Store{reader: db, writer: db, dialect: dialect{
 		goose:      goose.DialectPostgres,
 		migrations: migrations,
@@ -90,6 +93,8 @@ func NewPostgres(text string) (*Postgres, error) {
 		bind:       numbered,
 		classify:   classifyPostgres,
 		timeout:    postgresTimeout,
+		answers:    answers,
+		patience:   postgresPatience,
 		shared:     new(atomic.Bool),
 		turn:       make(chan struct{}, 1),
 	}}}, nil
@@ -142,7 +147,7 @@ func writable(ctx context.Context, conn *pgconn.PgConn) error {
 // Prepare migrates the schema to the version of this program. It refuses a database with a
 // newer version. Processes that call it at the same time wait for one another.
 func (p *Postgres) Prepare(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, prepareTimeout, errTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, prepareTimeout, ErrSilent)
 	defer cancel()
 	if err := p.ping(ctx); err != nil { // a database that hangs is found before the longer wait
 		return fmt.Errorf("connect: %w", err)

@@ -116,7 +116,7 @@ func TestCommitSilent(t *testing.T) {
 		}
 		return proxy.Set(netfault.Hang())
 	})
-	if !errors.Is(err, alias.ErrUnavailable) || !errors.Is(err, errTimeout) {
+	if !errors.Is(err, alias.ErrUnavailable) || !errors.Is(err, ErrSilent) {
 		t.Errorf("got %v, want %v", err, alias.ErrUnavailable)
 	}
 	if err := proxy.Set(netfault.Pass()); err != nil {
@@ -125,6 +125,29 @@ func TestCommitSilent(t *testing.T) {
 	s.dialect.timeout = postgresTimeout // the lost transaction may hold the lock for some seconds
 	if err := insert(t, s, 1); err != nil {
 		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// TestSilentServer: a server that stops to answer is given up soon, whatever a call waits for.
+func TestSilentServer(t *testing.T) {
+	t.Parallel()
+	server := postgres.Shared(t)
+	url := migrated(t)
+	proxy := netfault.New(t, server.Addr)
+	s := openPostgres(t, postgres.Through(t, proxy.Addr, url))
+	s.dialect.patience = 100 * time.Millisecond
+	if err := proxy.Set(netfault.Hang()); err != nil {
+		t.Fatal(err)
+	}
+	for name, call := range map[string]func() error{
+		"write": func() error { return insert(t, s, 1) },
+		"read":  func() error { _, err := s.Meta(t.Context(), "key"); return err },
+	} {
+		began := time.Now()
+		err := call()
+		if took := time.Since(began); !errors.Is(err, alias.ErrUnavailable) || !errors.Is(err, ErrSilent) || took > postgresTimeout/2 {
+			t.Errorf("%s: got %v after %s, want %v", name, err, took, ErrSilent)
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"iter"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -35,6 +36,10 @@ type dialect struct {
 
 	// timeout bounds each call, if it is not 0. A database on a network may not answer.
 	timeout time.Duration
+	// answers, if it is not nil, asks the database for an answer. A call that takes longer than
+	// patience has it asked; an answer lets the call go on, since it may wait for another writer.
+	answers  func(ctx context.Context) error
+	patience time.Duration
 	// shared, if it is not nil, means that other processes use the database: it has a log. It
 	// is false until the schema is known to be the one of this program.
 	shared *atomic.Bool
@@ -57,15 +62,52 @@ func (d dialect) bound(ctx context.Context) (context.Context, context.CancelFunc
 	if _, bounded := ctx.Value(boundKey{}).(bool); bounded || d.timeout == 0 {
 		return ctx, func() {}
 	}
-	return context.WithTimeoutCause(context.WithValue(ctx, boundKey{}, true), d.timeout, errTimeout)
+	ctx, cancel := context.WithTimeoutCause(context.WithValue(ctx, boundKey{}, true), d.timeout, ErrSilent)
+	if d.answers == nil {
+		return ctx, cancel
+	}
+	ctx, end := context.WithCancelCause(ctx)
+	asked := make(chan struct{})
+	ask := time.AfterFunc(d.patience, func() { defer close(asked); d.ask(ctx, end) })
+	return ctx, sync.OnceFunc(func() {
+		end(nil)
+		cancel()
+		if !ask.Stop() {
+			<-asked
+		}
+	})
 }
 
 type boundKey struct{}
 
+// answerTime is how long the database has for the simplest of answers.
+const answerTime = 3 * time.Second
+
+// ask ends a call when the database, asked every now and then, does not answer. An error is an
+// answer: the call gets its own.
+func (d dialect) ask(ctx context.Context, end context.CancelCauseFunc) {
+	for ctx.Err() == nil {
+		try, cancel := context.WithTimeout(ctx, answerTime)
+		err := d.answers(try)
+		silent := err != nil && try.Err() != nil
+		cancel()
+		if silent {
+			end(ErrSilent)
+			return
+		}
+		rest := time.NewTimer(d.patience)
+		select {
+		case <-rest.C:
+		case <-ctx.Done():
+		}
+		rest.Stop()
+	}
+}
+
 // failed classifies the error of a call with a context of bound.
 func (d dialect) failed(ctx context.Context, err error) error {
-	if err != nil && errors.Is(context.Cause(ctx), errTimeout) {
-		return fmt.Errorf("%w: %w", alias.ErrUnavailable, errTimeout)
+	if err != nil && errors.Is(context.Cause(ctx), ErrSilent) {
+		return fmt.Errorf("%w: %w", alias.ErrUnavailable, ErrSilent)
 	}
 	return d.classify(err)
 }
@@ -80,7 +122,8 @@ func (d dialect) begin(ctx context.Context, err error) error {
 	return err
 }
 
-var errTimeout = errors.New("it does not answer")
+// ErrSilent means that the database does not answer, in contrast to one that refuses.
+var ErrSilent = errors.New("it does not answer")
 
 // errRepeat means that the transaction must be repeated.
 var errRepeat = errors.New("the transaction must be repeated")
