@@ -371,13 +371,14 @@ type originDeps struct {
 	slow         *proxy.SlowReaders
 	sessions     *session.Sessions
 	now          func() time.Time // nil: the clock of the machine
+	outdated     func() bool      // nil: the registry never is
 }
 
 // origin returns the configuration of the S3 client.
 func (s *serveCmd) origin(log *slog.Logger, registry *alias.Registry, d originDeps) origin.Config {
 	return origin.Config{
 		Lookup: registry.Lookup, PreviousKeyUsed: d.previousKeys.used, CutSlow: d.slow.CutForSlot, Sessions: d.sessions,
-		Now:            d.now,
+		Now: d.now, Outdated: d.outdated,
 		ConnectTimeout: s.OriginConnectTimeout, FirstByteTimeout: s.OriginFirstByteTimeout,
 		CallTimeout: s.OriginCallTimeout, IdleTimeout: s.OriginIdleTimeout, QueueTimeout: s.OriginQueueTimeout,
 		Concurrency: s.OriginConcurrency, AliasConcurrency: s.OriginAliasConcurrency, Queue: s.OriginQueue,

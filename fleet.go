@@ -247,6 +247,14 @@ func (r *registryStore) now() func() time.Time {
 	return r.node.Now
 }
 
+// outdated reports whether the registry may lack changes; nil for that of one process.
+func (r *registryStore) outdated() func() bool {
+	if r.node == nil {
+		return nil
+	}
+	return func() bool { _, why := r.node.Stale(); return why != nil }
+}
+
 // nodes are those that share the canaries out; nil for one process.
 func (d provisioningDeps) nodes() func() (own string, live []string) {
 	if d.node == nil {

@@ -395,8 +395,9 @@ func (s *serveCmd) openAWS(ctx context.Context, log *slog.Logger, d awsDeps) (ow
 	own.sessions = session.New(s.sessions(log, own, d))
 	d.metrics.Sessions(own.sessions.Stats)
 	previousKeys := &previousKeyNotifier{}
-	own.s3, err = origin.New(s.origin(log, d.registry, originDeps{previousKeys, d.slow, own.sessions, d.store.now()}),
-		d.registry, originRecorder{d.metrics, d.accounts})
+	own.s3, err = origin.New(s.origin(log, d.registry, originDeps{
+		previousKeys, d.slow, own.sessions, d.store.now(), d.store.outdated(),
+	}), d.registry, originRecorder{d.metrics, d.accounts})
 	if err != nil {
 		return nil, err
 	}

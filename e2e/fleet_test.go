@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"ixmage/alias"
 	"ixmage/internal/awstest/postgres"
 	"ixmage/internal/awstest/s3"
 )
@@ -255,6 +256,44 @@ func TestFleetWithoutDatabase(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestFleetKeyReplacedMeanwhile: a node that was stopped cleanly waits for nothing and nothing waits for
+// it. If the key of an alias was replaced since, and it is started without the database, it says that it may be
+// outdated, and it heals by itself.
+func TestFleetKeyReplacedMeanwhile(t *testing.T) {
+	t.Parallel()
+	v := newScripted(t, abc[:2])
+	a, b := v.nodes[0], v.nodes[1]
+	v.Allow(testPair, "media", "web/")
+	body := png(3000, "0")
+	for _, key := range []string{"a.png", "b.png", "c.png"} {
+		v.put(key, body)
+	}
+	b.serves("/shop/a.png", body)
+	if code := b.stop(); code != 0 {
+		t.Fatalf("exit status %d", code)
+	}
+	next := alias.KeyPair{AccessKeyID: "AKIAI44QH8DHBEXAMPLE", SecretAccessKey: alias.NewSecret("je7MtGbClwBF-2Zp9Utk-h3yCo8nvbEXAMPLEKEY")}
+	v.Allow(next, "media", "web/")
+	a.adminCall(http.MethodPut, "/api/v1/credentials/shop", map[string]string{
+		"access_key_id": next.AccessKeyID, "secret_access_key": next.SecretAccessKey.Reveal(),
+	}, http.StatusOK)
+	v.Revoke(testPair.AccessKeyID)
+	a.serves("/shop/b.png", body)
+
+	b.partition()
+	b.start()
+	r := b.get("/shop/b.png")
+	wantProblem(t, r, http.StatusServiceUnavailable, "registry-stale")
+	if r.Header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+	if out := b.runClient(nil, "explain", "shop", "c.png", "--probe"); !strings.Contains(out.stdout, "may have been rotated or replaced since") {
+		t.Errorf("explain: %+v", out)
+	}
+	b.heal()
+	b.shows("/shop/b.png", body)
 }
 
 // TestFleetMaxAge: a node whose registry is older than --max-registry-age is not ready and serves

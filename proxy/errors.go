@@ -77,7 +77,9 @@ func problemOf(err error) problem {
 	if prob, ok := variantProblem(err); ok {
 		return prob
 	}
-	if oe, ok := errors.AsType[*origin.Error](err); ok {
+	if oe, ok := errors.AsType[*origin.Error](err); ok && oe.Outdated {
+		return probRegistryStale
+	} else if ok {
 		return originProblem(oe.Outcome)
 	}
 	return probInternal

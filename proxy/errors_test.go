@@ -46,6 +46,7 @@ func TestProblemOf(t *testing.T) {
 		{"not_found", of(origin.OutcomeNotFound), 404, "not-found"},
 		{"denied", of(origin.OutcomeDenied), 404, "not-found"},
 		{"bad_credential", of(origin.OutcomeBadCredential), 502, "origin-credential"},
+		{"bad_credential that may be outdated", &origin.Error{Outcome: origin.OutcomeBadCredential, Outdated: true}, 503, "registry-stale"},
 		{"throttled", of(origin.OutcomeThrottled), 503, "origin-throttled"},
 		{"timeout", of(origin.OutcomeTimeout), 504, "origin-timeout"},
 		{"network", of(origin.OutcomeNetwork), 502, "origin-unreachable"},

@@ -29,7 +29,8 @@ type callStats struct {
 	credential *alias.Credential
 	span       Span // nil: not traced
 	answers    *answers
-	handedOver bool // to a body, which ends the call
+	outdated   func() bool // see Config; may be nil
+	handedOver bool        // to a body, which ends the call
 	ended      bool
 }
 
@@ -49,7 +50,7 @@ func (o *Origin) startCall(ctx context.Context, operation string, r Request) (t 
 		rec: o.rec, alias: string(r.Route.Alias.Name), start: time.Now(),
 		plain:  r.Range == nil && r.IfMatch == "",
 		object: objectIDOf(r), endpoint: variantOf(r.Route.Alias.Location), credential: r.Route.Credential,
-		answers: o.answers, span: span,
+		answers: o.answers, span: span, outdated: o.cfg.Outdated,
 	}
 	if !r.Force {
 		t.permit = o.breaker.permit(r.Route, r.Key)
@@ -102,6 +103,7 @@ func (t *callStats) end(err error) {
 		outcome = outcomeOf(err)
 	}
 	if e, ok := errors.AsType[*Error](err); ok {
+		e.Outdated = e.Outcome == OutcomeBadCredential && e.Status != 0 && t.outdated != nil && t.outdated()
 		t.recordFailure(e)
 	} else if err == nil && t.whole {
 		t.answers.succeeded(t.object)

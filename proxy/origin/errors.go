@@ -105,6 +105,7 @@ type Error struct {
 	Cause       Cause         // why there was no reply; empty with one
 	Hint        string        // what to do about Cause; may be empty
 	RetryAfter  time.Duration // set for OutcomeThrottled, OutcomeOverloaded and OutcomeCircuitOpen
+	Outdated    bool          // set for OutcomeBadCredential if the key may have been replaced: see Config
 	err         error
 }
 

@@ -1,6 +1,8 @@
 package origin
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -57,5 +59,30 @@ func TestNewKey(t *testing.T) {
 				t.Error("counted as a fallback on a previous key")
 			}
 		})
+	}
+}
+
+// TestOutdated: an error tells that a refused key may have been replaced without this node knowing it.
+func TestOutdated(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		fault string
+		cfg   func(*Config)
+		want  bool
+	}{
+		{"InvalidAccessKeyId", func(c *Config) { c.Outdated = func() bool { return true } }, true},
+		{"InvalidAccessKeyId", func(c *Config) { c.Outdated = func() bool { return false } }, false},
+		{"InvalidAccessKeyId", nil, false},
+		{"AccessDenied", func(c *Config) { c.Outdated = func() bool { return true } }, false},
+	} {
+		k := newEnv(t, tc.cfg)
+		r := k.put("shop", "a.png", s3.Object{Body: noise(1000)})
+		k.s3.Hook(func(*s3.Request) *s3.Fault { return s3.Fail(tc.fault) })
+		for name, call := range map[string]func(context.Context, Request) (*Object, error){"Get": k.Get, "Head": k.Head} {
+			_, err := call(t.Context(), r)
+			if e, ok := errors.AsType[*Error](err); !ok || e.Outdated != tc.want {
+				t.Errorf("%s, %s: got %v with %v, want %v", name, tc.fault, err, ok && e.Outdated, tc.want)
+			}
+		}
 	}
 }

@@ -80,6 +80,9 @@ type Config struct {
 	// call is signed with the credential's previous key pair. It must be quick and
 	// safe for concurrent use.
 	PreviousKeyUsed func(credentialID int64)
+	// Outdated, if set, reports whether credentials may have been changed without this node knowing
+	// it. It must be quick and safe for concurrent use.
+	Outdated func() bool
 	// Now is the clock of the nodes that share the registry. Nil: that of the machine.
 	Now func() time.Time
 
