@@ -276,7 +276,7 @@ func TestFleetKeyReplacedMeanwhile(t *testing.T) {
 	}
 	next := alias.KeyPair{AccessKeyID: "AKIAI44QH8DHBEXAMPLE", SecretAccessKey: alias.NewSecret("je7MtGbClwBF-2Zp9Utk-h3yCo8nvbEXAMPLEKEY")}
 	v.Allow(next, "media", "web/")
-	a.adminCall(http.MethodPut, "/api/v1/credentials/shop", map[string]string{
+	a.adminCall(http.MethodPut, "/api/v1/credentials/shop", map[string]any{
 		"access_key_id": next.AccessKeyID, "secret_access_key": next.SecretAccessKey.Reveal(),
 	}, http.StatusOK)
 	v.Revoke(testPair.AccessKeyID)
@@ -289,7 +289,7 @@ func TestFleetKeyReplacedMeanwhile(t *testing.T) {
 	if r.Header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
 	}
-	if out := b.runClient(nil, "explain", "shop", "c.png", "--probe"); !strings.Contains(out.stdout, "may have been rotated or replaced since") {
+	if out := b.runClient(nil, "explain", "/shop/c.png", "--probe"); !strings.Contains(out.stdout, "may have been rotated or replaced since") {
 		t.Errorf("explain: %+v", out)
 	}
 	b.heal()

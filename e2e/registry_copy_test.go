@@ -2,10 +2,12 @@ package e2e
 
 import (
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"ixmage/internal/awstest/gateway"
 	"ixmage/internal/awstest/postgres"
@@ -71,6 +73,48 @@ func TestRegistryCopy(t *testing.T) {
 	restored := t.TempDir()
 	copyTo(t, keyset, filepath.Join(restored, "master.keyset"))
 	wantRun(t, nil, 0, "is restored", "restore", file, "--data", restored)
+}
+
+// TestRekeyOfPostgreSQL walks the steps of docs/operations.md for a new master key of a fleet.
+func TestRekeyOfPostgreSQL(t *testing.T) {
+	t.Parallel()
+	v := newScripted(t, abc[:2])
+	body := png(3000, "0")
+	v.put("a.png", body)
+	v.put("b.png", body)
+	v.each(func(n *node) {
+		n.serves("/shop/a.png", body)
+		if code := n.stop(); code != 0 {
+			t.Fatalf("exit status %d", code)
+		}
+	})
+	keyset, dir := filepath.Join(v.dir, "keyset"), filepath.Join(t.TempDir(), "rekey")
+	wantRun(t, nil, 0, "Next: ixmage serve", "registry", "copy", "--from", v.url, "--to", dir)
+	copyTo(t, keyset, filepath.Join(dir, "master.keyset"))
+	wantRun(t, nil, 0, "sealed with a new key", "rekey", "--data", dir)
+	old := string(readFile(t, keyset))
+	copied := sharedDatabase(t)
+	wantRun(t, nil, 0, "Next: ixmage serve", "registry", "copy", "--from", dir, "--to", copied)
+
+	v.url = copied
+	if err := v.nodes[0].tryStart(); err == nil || !strings.Contains(err.Error(), "key set") {
+		t.Errorf("with the old key set: %v", err)
+	}
+	copyTo(t, filepath.Join(dir, "master.keyset"), keyset)
+	v.each(func(n *node) {
+		for _, suffix := range []string{"", "-wal", "-shm"} {
+			_ = os.Remove(filepath.Join(n.data, "replica.db"+suffix))
+		}
+		n.start()
+		n.serves("/shop/b.png", body)
+	})
+	v.caughtUp(v.nodes...)
+	if status, text := v.nodes[1].change("shop", 2*time.Hour); status != http.StatusOK {
+		t.Errorf("a change: %d %s", status, text)
+	}
+	if string(readFile(t, keyset)) == old {
+		t.Error("the key set is the old one")
+	}
 }
 
 func TestRegistryCopyUsage(t *testing.T) {

@@ -126,8 +126,10 @@ func (h nodes) known() []*alias.Node {
 	if slices.ContainsFunc(list, own) {
 		return list
 	}
-	at := h.about.StartedAt
-	self := &alias.Node{Name: h.fleet.Name(), Version: h.about.Version, StartedAt: at, SeenAt: at}
+	self := &alias.Node{Name: h.fleet.Name(), Version: h.about.Version, StartedAt: h.about.StartedAt, SeenAt: h.about.StartedAt}
+	if since, why := h.fleet.Stale(); why != nil { // the database has not heard of this process
+		self.SeenAt = since
+	}
 	list = append(slices.Clone(list), self)
 	slices.SortFunc(list, func(a, b *alias.Node) int { return strings.Compare(a.Name, b.Name) })
 	return list

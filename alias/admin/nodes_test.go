@@ -86,7 +86,7 @@ func TestNodes(t *testing.T) {
 			`{"revision":14,"stale":true,"since":` + since + `,"nodes":[` + nodeA + "," + nodeB + "," + nodeC + `]}`},
 		{"started while it is away", func(f *fakeFleet) {
 			*f = fakeFleet{failure: away, why: away, since: moment.Add(time.Hour), applied: 12}
-		}, `{"revision":12,"stale":true,"since":` + since + `,"nodes":[` + strings.NewReplacer(`"lag":2`, `"lag":0`, `["reconcile"]`, "[]").Replace(nodeB) + `]}`},
+		}, `{"revision":12,"stale":true,"since":` + since + `,"nodes":[` + strings.NewReplacer(`"lag":2`, `"lag":0`, `["reconcile"]`, "[]", `"seen_at":"`+momentText+`"`, `"seen_at":`+since).Replace(nodeB) + `]}`},
 		{"it answers the beats and not this call", func(f *fakeFleet) { f.nodes, f.failure = nil, errors.New("syntax error") },
 			`{"revision":14,"stale":true,"since":null,"nodes":[` + nodeA + "," + nodeB + "," + nodeC + `]}`},
 		{"the beats fail and this call does not", func(f *fakeFleet) { f.why, f.since = away, moment.Add(time.Hour) },
