@@ -77,10 +77,8 @@ func problemOf(err error) problem {
 	if prob, ok := variantProblem(err); ok {
 		return prob
 	}
-	if oe, ok := errors.AsType[*origin.Error](err); ok && oe.Outdated {
-		return probRegistryStale
-	} else if ok {
-		return originProblem(oe.Outcome)
+	if oe, ok := errors.AsType[*origin.Error](err); ok {
+		return originProblem(oe)
 	}
 	return probInternal
 }
@@ -127,11 +125,14 @@ func detailOf(err error) string {
 // originProblem maps the outcome of a request to S3. A missing object, a missing alias
 // and a refusal look the same to clients: without s3:ListBucket, S3 itself answers
 // AccessDenied for a missing object.
-func originProblem(o origin.Outcome) problem {
-	switch o {
+func originProblem(oe *origin.Error) problem {
+	switch oe.Outcome {
 	case origin.OutcomeNotFound, origin.OutcomeDenied:
 		return probNotFound
 	case origin.OutcomeBadCredential:
+		if oe.Outdated {
+			return probRegistryStale
+		}
 		return probCredential
 	case origin.OutcomeThrottled:
 		return probThrottled

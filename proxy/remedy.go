@@ -97,8 +97,8 @@ var problemRemedies = map[problem]string{
 		"itself.",
 	probOverloaded: "Too many requests wait for S3 already: the bucket answers too slowly for the load, or the " +
 		"origin limits are too low.",
-	probRegistryStale: "S3 refuses the key that this node knows, and it may have been rotated or replaced since: the node does " +
-		"not reach the database (--store). It gets the new key by itself when the database answers.",
+	probRegistryStale: "S3 refuses the key that this node knows. The key may have been rotated or replaced since: the " +
+		"node does not reach the database (--store). It gets the new key by itself when the database answers.",
 }
 
 const remedyDenied = "S3 refuses the alias's canary too, so the grant is broken and not the URL: check the policy " +

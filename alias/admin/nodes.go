@@ -126,7 +126,8 @@ func (h nodes) known() []*alias.Node {
 	if slices.ContainsFunc(list, own) {
 		return list
 	}
-	self := &alias.Node{Name: h.fleet.Name(), Version: h.about.Version, StartedAt: h.about.StartedAt, SeenAt: h.about.StartedAt}
+	at := h.about.StartedAt
+	self := &alias.Node{Name: h.fleet.Name(), Version: h.about.Version, StartedAt: at, SeenAt: at}
 	if since, why := h.fleet.Stale(); why != nil { // the database has not heard of this process
 		self.SeenAt = since
 	}

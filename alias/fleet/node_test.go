@@ -226,7 +226,7 @@ func TestOffsetWithin(t *testing.T) {
 		{0, -60 * s, s / 100, 0},       // this process was paused for a minute
 		{60 * s, -s, 70 * s, 60 * s},   // the database was
 		{60 * s, -s / 100, s / 100, 0}, // the clock was set right
-		{-3 * s, -s, 0, -s / 2},        //
+		{-3 * s, -s, 0, -s / 2},
 	} {
 		if got := offsetWithin(tt.before, tt.least, tt.most); got != tt.want {
 			t.Errorf("%v within %v and %v: got %v, want %v", tt.before, tt.least, tt.most, got, tt.want)

@@ -193,8 +193,9 @@ func (f *filler) providers() []func(id int64) alias.Provider {
 					SealedKey: f.sealedKey(id, 2), Until: at, SwappedAt: at, InactiveAt: at.Add(time.Hour), RotatedBefore: at,
 				},
 				Suspects: []alias.SuspectKey{{AccessKeyID: f.text(), InactiveAt: at}}, KeySince: at, KeyBeside: []string{f.text()},
-				RevokedAt: at, PendingDeletion: []string{f.text()}, Reverted: &alias.Reverted{Revision: f.id()}, ExtraGrants: []alias.Grant{{Bucket: f.text()}},
-				Adopted: &alias.Adopted{AccessKeyID: f.text(), Retire: true, Policies: []string{f.text()}, Since: at},
+				RevokedAt: at, PendingDeletion: []string{f.text()}, Reverted: &alias.Reverted{Revision: f.id()},
+				ExtraGrants: []alias.Grant{{Bucket: f.text()}},
+				Adopted:     &alias.Adopted{AccessKeyID: f.text(), Retire: true, Policies: []string{f.text()}, Since: at},
 			}
 		},
 	}
