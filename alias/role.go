@@ -83,11 +83,14 @@ const (
 	maxSession = 12 * time.Hour
 
 	maxExternalID = 1224
+	maxRolePath   = 511 // with the / after it
 )
 
+// Long parts have no bound in these forms: hundreds of repetitions in an expression cost
+// milliseconds at each start of the program.
 var (
 	roleForm = regexp.MustCompile(
-		`^arn:(aws(?:-[a-z]+)*):iam::([0-9]{12}):role/(?:[[:graph:]]{1,510}/)?[\w+=,.@-]{1,64}$`)
+		`^arn:(aws(?:-[a-z]+)*):iam::([0-9]{12}):role/((?:[[:graph:]]+/)?)[\w+=,.@-]{1,64}$`)
 	externalIDForm = regexp.MustCompile(`^[\w+=,.@:/-]{2,}$`)
 	kmsKeyForm     = regexp.MustCompile(`^arn:(aws(?:-[a-z]+)*):kms:[a-z0-9-]{1,32}:[0-9]{12}:key/[A-Za-z0-9-]{1,64}$`)
 )
@@ -100,7 +103,7 @@ const (
 
 // IsRoleARN reports whether s has the form of the ARN of a role
 // (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html).
-func IsRoleARN(s string) bool { return roleForm.MatchString(s) }
+func IsRoleARN(s string) bool { return roleForm.MatchString(s) && len(match(roleForm, s, 3)) <= maxRolePath }
 
 // IsExternalID reports whether s has the form of an external id
 // (https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html).

@@ -33,6 +33,8 @@ func TestRoleValidate(t *testing.T) {
 		"a session":                {func(r *alias.Role) { r.ARN = "arn:aws:sts::123456789012:assumed-role/x/y" }, "role_arn"},
 		"a pattern":                {func(r *alias.Role) { r.ARN = "arn:aws:iam::*:role/x" }, "role_arn"},
 		"a short account":          {func(r *alias.Role) { r.ARN = "arn:aws:iam::12345678901:role/x" }, "role_arn"},
+		"longest path":             {func(r *alias.Role) { r.ARN = "arn:aws:iam::123456789012:role/" + strings.Repeat("/a", 255) + "/x" }, ""},
+		"too long path":            {func(r *alias.Role) { r.ARN = "arn:aws:iam::123456789012:role/" + strings.Repeat("/a", 255) + "a/x" }, "role_arn"},
 		"a space":                  {func(r *alias.Role) { r.ARN += " x" }, "role_arn"},
 		"external id":              {func(r *alias.Role) { r.ExternalID = "a_1+=,.@:/-" }, ""},
 		"one character":            {func(r *alias.Role) { r.ExternalID = "a" }, "external_id"},
