@@ -11,7 +11,7 @@ import (
 
 	"ixmage/alias"
 	"ixmage/alias/seal"
-	"ixmage/alias/sqlstore"
+	"ixmage/alias/sqlstore/sqltest"
 )
 
 const theSecret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
@@ -27,12 +27,7 @@ type fixture struct {
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	dir := t.TempDir()
-	store, err := sqlstore.OpenSQLite(t.Context(), filepath.Join(dir, "registry.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = store.Close() })
-	return openFixture(t, dir, store)
+	return openFixture(t, dir, sqltest.Open(t, filepath.Join(dir, "registry.db")))
 }
 
 func openFixture(t testing.TB, dir string, store alias.Store) *fixture {

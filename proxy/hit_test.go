@@ -18,7 +18,7 @@ import (
 
 	"ixmage/alias"
 	"ixmage/alias/seal"
-	"ixmage/alias/sqlstore"
+	"ixmage/alias/sqlstore/sqltest"
 	"ixmage/cache"
 	"ixmage/metrics"
 	"ixmage/proxy/origin"
@@ -170,9 +170,7 @@ func newProxyWith(t testing.TB, url string, canary Canary, cfg cache.Config) *Pr
 	t.Helper()
 	ctx := context.Background()
 	dir := t.TempDir()
-	store, err := sqlstore.OpenSQLite(ctx, filepath.Join(dir, "registry.db"))
-	must(t, err)
-	t.Cleanup(func() { store.Close() })
+	store := sqltest.Open(t, filepath.Join(dir, "registry.db"))
 	keys, err := seal.Open(ctx, seal.Spec{Dir: dir, Fresh: true})
 	must(t, err)
 	registry, err := alias.Open(ctx, store, keys, alias.Policy{AllowPrivateEndpoints: true})

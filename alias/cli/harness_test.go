@@ -20,7 +20,7 @@ import (
 	"ixmage/alias/admin"
 	"ixmage/alias/client"
 	"ixmage/alias/seal"
-	"ixmage/alias/sqlstore"
+	"ixmage/alias/sqlstore/sqltest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -41,11 +41,7 @@ type env struct {
 func newEnv(t *testing.T, edit ...func(*admin.Config)) *env {
 	t.Helper()
 	dir := t.TempDir()
-	store, err := sqlstore.OpenSQLite(t.Context(), filepath.Join(dir, "registry.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { store.Close() })
+	store := sqltest.Open(t, filepath.Join(dir, "registry.db"))
 	keys, err := seal.Open(t.Context(), seal.Spec{Dir: dir, Fresh: true})
 	if err != nil {
 		t.Fatal(err)

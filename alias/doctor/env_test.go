@@ -16,7 +16,6 @@ import (
 	"ixmage/alias"
 	"ixmage/alias/seal"
 	"ixmage/alias/session"
-	"ixmage/alias/sqlstore"
 	"ixmage/alias/sqlstore/sqltest"
 	"ixmage/internal/awstest/iam"
 )
@@ -40,18 +39,7 @@ type env struct {
 func newEnv(t *testing.T) *env {
 	t.Helper()
 	dir := t.TempDir()
-	migrated, err := sqltest.Empty()
-	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, "registry.db"), migrated, 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	store, err := sqlstore.OpenSQLite(t.Context(), filepath.Join(dir, "registry.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = store.Close() })
+	store := sqltest.Open(t, filepath.Join(dir, "registry.db"))
 	keys, err := seal.Open(t.Context(), seal.Spec{Dir: dir, Fresh: true})
 	if err != nil {
 		t.Fatal(err)

@@ -19,7 +19,6 @@ import (
 	"ixmage/alias"
 	"ixmage/alias/policy"
 	"ixmage/alias/seal"
-	"ixmage/alias/sqlstore"
 	"ixmage/alias/sqlstore/sqltest"
 	"ixmage/internal/awstest/iam"
 	fakes3 "ixmage/internal/awstest/s3"
@@ -153,18 +152,7 @@ const (
 func newEnv(t *testing.T, cfg iam.Config) *env {
 	t.Helper()
 	dir := quickDir(t)
-	migrated, err := sqltest.Empty()
-	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, "registry.db"), migrated, 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	store, err := sqlstore.OpenSQLite(t.Context(), filepath.Join(dir, "registry.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = store.Close() })
+	store := sqltest.Open(t, filepath.Join(dir, "registry.db"))
 	keys, err := seal.Open(t.Context(), seal.Spec{Dir: dir, Fresh: true})
 	if err != nil {
 		t.Fatal(err)

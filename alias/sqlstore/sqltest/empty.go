@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"testing"
 
 	"ixmage/alias/sqlstore"
 )
@@ -28,3 +29,21 @@ var Empty = sync.OnceValues(func() ([]byte, error) {
 	}
 	return os.ReadFile(path)
 })
+
+// Open opens a new registry in a file that does not exist: a copy of Empty. It is closed with the test.
+func Open(t testing.TB, path string) *sqlstore.Store {
+	t.Helper()
+	empty, err := Empty()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, empty, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	store, err := sqlstore.OpenSQLite(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	return store
+}
