@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"ixmage/internal/awstest/gateway"
+	"ixmage/internal/awstest/process"
 	"ixmage/internal/awstest/s3"
 )
 
@@ -68,8 +69,8 @@ func testMain(m *testing.M) int {
 
 // buildAll builds the program in dir.
 func buildAll(dir string) error {
-	plain = filepath.Join(dir, "ixmage")
-	if err := build(plain, "CGO_ENABLED=0"); err != nil {
+	var err error
+	if plain, err = process.Ixmage(dir); err != nil {
 		return err
 	}
 	if raceMode == "none" {
@@ -77,13 +78,8 @@ func buildAll(dir string) error {
 		return nil
 	}
 	raced = filepath.Join(dir, "ixmage-race")
-	return build(raced, "CGO_ENABLED=1", "-race")
-}
-
-func build(out, env string, flags ...string) error {
-	args := append([]string{"build", "-o", out}, flags...)
-	cmd := exec.Command("go", append(args, "..")...)
-	cmd.Env = append(os.Environ(), env)
+	cmd := exec.Command("go", "build", "-race", "-gcflags=modernc.org/...=-race=false", "-ldflags=-s -w", "-o", raced, "..") // as the Makefile
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the program: %w\n%s", err, text)
 	}

@@ -57,7 +57,12 @@ func testMain(m *testing.M) int {
 	defer os.RemoveAll(dir)
 	setup.program = filepath.Join(dir, "ixmage")
 	setup.servers = filepath.Join(dir, "servers")
-	for out, pkg := range map[string]string{setup.program: ".", setup.servers: "./internal/awstest/cmd/run"} {
+	builds := map[string]string{setup.program: ".", setup.servers: "./internal/awstest/cmd/run"}
+	if built := os.Getenv("IXMAGE_BUILT"); built != "" { // by make test, for all packages
+		delete(builds, setup.program)
+		setup.program = built
+	}
+	for out, pkg := range builds {
 		cmd := exec.Command("go", "-C", "../..", "build", "-o", out, pkg)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if text, err := cmd.CombinedOutput(); err != nil {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
-	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -18,6 +17,7 @@ import (
 
 	"ixmage/alias"
 	"ixmage/internal/awstest/iam"
+	"ixmage/internal/awstest/process"
 )
 
 // envCommand makes the test's binary the program: it can be killed so.
@@ -44,13 +44,7 @@ var ixmage = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	builtIn = dir
-	path := filepath.Join(dir, "ixmage")
-	cmd := exec.Command("go", "build", "-o", path, "ixmage")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build ixmage: %w\n%s", err, out)
-	}
-	return path, nil
+	return process.Ixmage(dir)
 })
 
 // fake is a fake account with a caller who may do everything.

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -18,6 +17,7 @@ import (
 	"ixmage/alias"
 	"ixmage/internal/awstest/gateway"
 	"ixmage/internal/awstest/picture"
+	"ixmage/internal/awstest/process"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -40,9 +40,9 @@ func (l *lastLine) Write(b []byte) (int, error) {
 // prints and ends it.
 func TestRun(t *testing.T) {
 	temp := t.TempDir()
-	ixmage := filepath.Join(temp, "ixmage")
-	if out, err := exec.Command("go", "build", "-o", ixmage, "ixmage").CombinedOutput(); err != nil {
-		t.Fatalf("build ixmage: %v\n%s", err, out)
+	ixmage, err := process.Ixmage(temp)
+	if err != nil {
+		t.Fatal(err)
 	}
 	folder := filepath.Join(temp, "folder")
 	if err := os.Mkdir(folder, 0o700); err != nil {
@@ -57,7 +57,7 @@ func TestRun(t *testing.T) {
 		fetchAll(t, out.String(), worker != "")
 		cancel()
 	}
-	err := run(ctx, config{program: ixmage, worker: worker, listen: "127.0.0.1:0", admin: "127.0.0.1:0", out: out, messages: io.Discard})
+	err = run(ctx, config{program: ixmage, worker: worker, listen: "127.0.0.1:0", admin: "127.0.0.1:0", out: out, messages: io.Discard})
 	if errors.Is(err, gateway.ErrMissing) {
 		t.Skipf("SKIPPED, NOT TESTED: %v", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 )
@@ -36,6 +37,29 @@ func FindTool(name, variable string, missing error) (string, error) {
 		}
 		dir = parent
 	}
+}
+
+// builtVariable names the program that make test has built for all packages: linking it costs
+// seconds.
+const builtVariable = "IXMAGE_BUILT"
+
+// Ixmage puts the program without the race detector into dir: a copy of the one that the
+// environment variable IXMAGE_BUILT names or, if it is unset, one that it builds.
+func Ixmage(dir string) (string, error) {
+	path := filepath.Join(dir, "ixmage")
+	if built := os.Getenv(builtVariable); built != "" {
+		program, err := os.ReadFile(built)
+		if err != nil {
+			return "", err
+		}
+		return path, os.WriteFile(path, program, 0o755) // other users run it
+	}
+	cmd := exec.Command("go", "build", "-o", path, "ixmage")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build ixmage: %w\n%s", err, out)
+	}
+	return path, nil
 }
 
 // executable reports whether a path is a file that can be run.
