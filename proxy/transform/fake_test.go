@@ -101,7 +101,7 @@ type fake struct {
 // answerFrame returns the numbers of an answer.
 func answerFrame(status, bodyLen, w, h uint32) [responseLen / 4]uint32 {
 	return [...]uint32{
-		responseMagic, status, bodyLen, w, h, 1, fakeSide, fakeSide, 1, 1, 0, 1000, 2000, 3000, 40 << 10, 0,
+		responseMagic, status, bodyLen, w, h, 1, fakeSide, fakeSide, 1, 1, 0, 1000, 2000, 0, 0, 0,
 	}
 }
 

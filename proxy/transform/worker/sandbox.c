@@ -114,8 +114,8 @@ static const int allowed[] = {
 	__NR_close, __NR_exit, __NR_exit_group,
 };
 
-/* No picture needs these: who calls them has taken over the worker, and it ends at
- * once with SIGSYS, which the parent counts. Every other call fails with ENOSYS,
+/* No picture needs these: a call means that a picture has taken over the worker, which
+ * ends at once with SIGSYS. The parent counts that. Every other call fails with ENOSYS,
  * as on a kernel without it: libraries open files that they can do without. */
 static const int deadly[] = {
 	__NR_execve, __NR_execveat, __NR_ptrace, __NR_process_vm_readv, __NR_process_vm_writev,

@@ -25,7 +25,8 @@ static void fail(const char *what)
 	_exit(4);
 }
 
-/* Reads exactly len bytes. Says no if the input ends before the first. */
+/* Reads exactly len bytes. Returns 0 if the input ends before the first, and ends the
+ * process if it ends later. */
 static int read_all(void *to, size_t len)
 {
 	for (size_t done = 0; done < len;) {
@@ -66,35 +67,26 @@ static void *read_bytes(size_t len)
 	return bytes;
 }
 
-static uint64_t cpu_us(void)
+/* RLIMIT_CPU counts from the start of the process. */
+static void limit_cpu(void)
 {
+	struct rlimit cpu = {JOB_CPU, RLIM_INFINITY};
 	struct rusage usage;
 
 	getrusage(RUSAGE_SELF, &usage);
-	return (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000ull + usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
-}
-
-/* What the allocator holds. ru_maxrss would count the parent, from which exec inherits it. */
-static uint32_t memory_kb(void)
-{
-	struct mallinfo2 heap = mallinfo2();
-
-	return (heap.arena + heap.hblkhd) >> 10;
+	cpu.rlim_cur += usage.ru_utime.tv_sec + usage.ru_stime.tv_sec;
+	setrlimit(RLIMIT_CPU, &cpu);
 }
 
 static void serve(const struct request *request)
 {
 	struct response response = {.magic = RESPONSE_MAGIC};
 	void *source = read_bytes(request->source_len), *mark = read_bytes(request->mark_len), *body = NULL;
-	uint64_t began = cpu_us();
-	struct rlimit cpu = {began / 1000000 + JOB_CPU, RLIM_INFINITY};
 
-	setrlimit(RLIMIT_CPU, &cpu);
+	limit_cpu();
 	response.status = picture_transform(request, source, mark, &response, &body);
 	if (response.status != OK)
 		response.body_len = 0;
-	response.cpu_us = cpu_us() - began;
-	response.rss_kb = memory_kb();
 	write_all(&response, sizeof response);
 	write_all(body, response.body_len);
 	g_free(body);

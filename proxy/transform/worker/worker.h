@@ -9,7 +9,7 @@
 #define REQUEST_MAGIC 0x51525849u  /* IXRQ */
 #define RESPONSE_MAGIC 0x53525849u /* IXRS */
 
-/* Sent once, when the sandbox stands. */
+/* Sent once, when the sandbox is complete. */
 struct ready {
 	uint32_t magic, abi;
 	uint32_t landlock; /* ABI of the kernel */
@@ -60,9 +60,8 @@ struct response {
 	uint32_t width, height, frames;       /* of the result */
 	uint32_t source_width, source_height; /* as stored, one frame */
 	uint32_t orientation, source_frames, alpha;
-	uint32_t decode_us, encode_us, cpu_us;
-	uint32_t rss_kb; /* that the worker holds after the job */
-	uint32_t reserved;
+	uint32_t decode_us, encode_us;
+	uint32_t reserved[3];
 };
 
 _Static_assert(sizeof(struct ready) == 48, "ready");

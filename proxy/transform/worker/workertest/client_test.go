@@ -75,11 +75,12 @@ type request struct {
 }
 
 type response struct {
-	Magic, Status, BodyLen                            uint32
-	Width, Height, Frames                             uint32
-	SourceWidth, SourceHeight                         uint32
-	Orientation, SourceFrames, Alpha                  uint32
-	DecodeUS, EncodeUS, ProcessorUS, ResidentKB, Zero uint32
+	Magic, Status, BodyLen           uint32
+	Width, Height, Frames            uint32
+	SourceWidth, SourceHeight        uint32
+	Orientation, SourceFrames, Alpha uint32
+	DecodeUS, EncodeUS               uint32
+	Reserved                         [3]uint32
 }
 
 // built is the path of a program that make has built; the test is skipped without it.
@@ -183,7 +184,7 @@ func (c *client) send(r request, source, mark []byte) (response, []byte, error) 
 	if err := binary.Read(c.out, binary.LittleEndian, &answer); err != nil {
 		return response{}, nil, errDied
 	}
-	if answer.Magic != 0x53525849 || answer.Zero != 0 || answer.BodyLen > r.MaxOutput {
+	if answer.Magic != 0x53525849 || answer.Reserved != [3]uint32{} || answer.BodyLen > r.MaxOutput {
 		c.tb.Fatalf("a response of the wrong form: %+v", answer)
 	}
 	body := make([]byte, answer.BodyLen)
