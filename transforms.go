@@ -59,9 +59,9 @@ type workers struct {
 	beside     int64 // that the rest of the process may take
 }
 
-// openTransforms starts the workers. Without --transform-worker there are none; neither are there if
-// no worker stands, and the log says why: pictures are served as they are stored. beside is the memory
-// that the rest of the process may take.
+// openTransforms starts the workers. Without --transform-worker there are none. If none can be started,
+// the log says why, and pictures are served as they are stored. beside is the memory that the rest of
+// the process may take.
 func (s *serveCmd) openTransforms(
 	ctx context.Context, log *slog.Logger, rec transform.Recorder, beside int64,
 ) *workers {
@@ -175,8 +175,8 @@ func (r transformRecorder) TransformJob(j transform.Report) {
 	})
 }
 
-func (r transformRecorder) TransformWorkerStarted(ok bool, _ time.Duration) { r.WorkerStarted(ok) }
-func (r transformRecorder) TransformWorkerEnded(reason string)              { r.WorkerEnded(reason) }
+func (r transformRecorder) TransformWorkerStarted(ok bool)     { r.WorkerStarted(ok) }
+func (r transformRecorder) TransformWorkerEnded(reason string) { r.WorkerEnded(reason) }
 
 // transformer is nil for no pool, as proxy.Config wants it.
 func (w *workers) transformer() proxy.Transformer { //nolint:ireturn // nil is not a nil *transform.Pool

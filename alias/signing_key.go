@@ -67,9 +67,8 @@ func (a *Alias) NewestKey() (SigningKey, bool) {
 }
 
 // AddSigningKey makes a signing key for an alias, the newest from then on, and an entry of the
-// audit. It raises the revision of the alias. Running operations do not block it.
-// It returns ErrNotFound if there is no such
-// alias, and ErrTooManyKeys if it has MaxSigningKeys.
+// audit. It raises the revision of the alias. Running operations do not block it. It returns
+// ErrNotFound if there is no such alias, and ErrTooManyKeys if it has MaxSigningKeys.
 func (r *Registry) AddSigningKey(ctx context.Context, name Name, actor string) (SigningKey, error) {
 	var key SigningKey
 	entry := &AuditEntry{Actor: actor, Action: "create-signing-key", Alias: name, Outcome: "ok"}
@@ -103,8 +102,7 @@ func (r *Registry) newSigningKey(a *Alias) (SigningKey, error) {
 
 // DeleteSigningKey deletes a signing key, and adds an entry to the audit: URLs that it has signed
 // are refused from then on. It raises the revision of the alias. Running operations do not block it.
-// It returns ErrNotFound if
-// there is no such alias or key.
+// It returns ErrNotFound if there is no such alias or key.
 func (r *Registry) DeleteSigningKey(ctx context.Context, name Name, kid, actor string) error {
 	return r.changeKeys(ctx, &AuditEntry{
 		Actor: actor, Action: "delete-signing-key", Alias: name, Outcome: "ok", Detail: "the signing key " + kid,

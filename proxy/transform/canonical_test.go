@@ -283,10 +283,10 @@ func checkTask(t *testing.T, k Task) {
 	within("mark opacity", float64(k.MarkOpacity), 0, 100)
 	within("mark scale", float64(k.MarkScale), 0, 100)
 	if k.Crop != (Rect{}) {
-		within("crop x", float64(k.Crop.X), 0, sourceSide)
-		within("crop y", float64(k.Crop.Y), 0, sourceSide)
-		within("crop width", float64(k.Crop.W), 1, sourceSide)
-		within("crop height", float64(k.Crop.H), 1, sourceSide)
+		within("crop x", float64(k.Crop.X), 0, maxSourceSide)
+		within("crop y", float64(k.Crop.Y), 0, maxSourceSide)
+		within("crop width", float64(k.Crop.W), 1, maxSourceSide)
+		within("crop height", float64(k.Crop.H), 1, maxSourceSide)
 	}
 	if (k.Output == JPEG || k.Output == Raw) && k.HasBackground && k.Background[3] != 255 {
 		t.Errorf("a transparent background of %s", k.Output)

@@ -21,9 +21,6 @@ var ErrUndecoded = fmt.Errorf("%w: its type is never decoded", ErrAsStored)
 // another version, have those from before under the old names.
 const Generation = 1
 
-// SourceMax is how many bytes a source may have.
-const SourceMax = 40 << 20
-
 // sniffed is how much of a source Sniff gets.
 const sniffed = 64 << 10
 
@@ -41,7 +38,6 @@ type Request struct {
 type Derived struct {
 	Body        []byte // the caller's
 	ContentType string
-	Report      *Result // of the worker
 }
 
 // Derive makes what r wants with one job of do, which is Pool.Do. Beside its errors there is
@@ -83,7 +79,7 @@ func (r *Request) asStored(err, stored error) error {
 
 // answer makes of the worker's result what the client gets.
 func (r *Request) answer(f Format, result *Result) (*Derived, error) {
-	d := &Derived{Body: result.Body, ContentType: f.MIME(), Report: result}
+	d := &Derived{Body: result.Body, ContentType: f.MIME()}
 	switch {
 	case r.Options.Info():
 		d.Body, d.ContentType = describe(&r.Source, result), TypeJSON

@@ -11,10 +11,9 @@ import (
 // Do transforms a picture. It waits for a worker; if ctx ends, the worker of the job is killed.
 // The readers of the job are not used after Do has returned.
 func (p *Pool) Do(ctx context.Context, j Job) (*Result, error) {
-	begin := time.Now()
 	report := Report{Owner: j.Owner, Output: j.Task.Output}
 	result, err := p.do(ctx, &j, &report)
-	report.Outcome, report.Total = outcomeOf(err), time.Since(begin)
+	report.Outcome = outcomeOf(err)
 	p.cfg.Recorder.TransformJob(report)
 	return result, err
 }
@@ -182,9 +181,9 @@ func (w *worker) run(ctx context.Context, j *Job, cfg Config, send *sender) (ans
 	// other with a full pipe.
 	go send.run(w, j)
 	a, body, err := readAnswer(w.stdout, j)
-	var lie *answerError
+	var wrong *answerError
 	switch {
-	case errors.As(err, &lie):
+	case errors.As(err, &wrong):
 		w.end(EndAnswer)
 	case err != nil:
 		err = w.died(err)

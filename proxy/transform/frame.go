@@ -23,7 +23,7 @@ const (
 	frameABI = 1
 )
 
-// ready is what a worker sends once, when its sandbox stands.
+// ready is what a worker sends once, when its sandbox is complete.
 type ready struct {
 	landlock uint32 // the ABI of the kernel
 	version  string // of libvips

@@ -4,7 +4,8 @@ import "time"
 
 // Limits of one job. The worker gets them in its request, and checks them again.
 const (
-	maxSource     = 40 << 20   // bytes of a source or watermark
+	// SourceMax is how many bytes a source or a watermark may have.
+	SourceMax     = 40 << 20
 	maxSourceSide = 16384      // pixels
 	maxPixels     = 50_000_000 // of a source over all frames that are read
 	maxPixelsAVIF = 16_000_000 // the same: an AVIF needs much more time and memory for a pixel
@@ -85,7 +86,7 @@ func (b *Blob) check(frames int) *RefusedError {
 		return &RefusedError{Why: Unsupported}
 	case b.Size <= 0:
 		return &RefusedError{Why: Broken}
-	case b.Size > maxSource, b.Width > maxSourceSide, b.Height > maxSourceSide, frames > maxFrames,
+	case b.Size > SourceMax, b.Width > maxSourceSide, b.Height > maxSourceSide, frames > maxFrames,
 		int64(b.Width)*int64(b.Height)*int64(frames) > pixelsOf(b.Type):
 		return &RefusedError{Why: TooLarge}
 	default:

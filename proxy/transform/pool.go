@@ -78,7 +78,7 @@ type Pool struct {
 	retry    *time.Timer
 }
 
-// Start starts one worker to see that it stands. The error says what to do.
+// Start starts one worker, to find out whether one can be confined and answers. The error says what to do.
 func Start(ctx context.Context, cfg Config) (*Pool, error) {
 	if supported != nil {
 		return nil, supported

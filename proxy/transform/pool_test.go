@@ -43,7 +43,7 @@ func (e *events) note(change func()) {
 
 func (e *events) TransformJob(r Report)         { e.note(func() { e.jobs[r.Outcome]++; e.last = r }) }
 func (e *events) TransformWorkerEnded(r string) { e.note(func() { e.ends[r]++ }) }
-func (e *events) TransformWorkerStarted(ok bool, _ time.Duration) {
+func (e *events) TransformWorkerStarted(ok bool) {
 	e.note(func() {
 		if ok {
 			e.started++

@@ -25,11 +25,11 @@ type worker struct {
 	exited        chan struct{} // closed after the process has been waited for
 	ending        chan struct{} // closed by end
 
-	mu     sync.Mutex // guards what follows
-	reason string     // why the worker ends; "": it does not
-	waited bool       // the process id may be another process's
-	met    bool       // it was ready
-	said   []byte     // what the worker wrote to stderr, up to maxStderr bytes
+	mu          sync.Mutex // guards what follows
+	reason      string     // why the worker ends; "": it does not
+	waited      bool       // the process id may be another process's
+	wasReady    bool
+	stderrStart []byte // the first maxStderr bytes that the worker wrote there
 
 	// The pool's, guarded by its lock.
 	owner int64
@@ -91,13 +91,12 @@ func newWorker(path string, args []string) (w *worker, start func() error, err e
 	}, nil
 }
 
-// reap waits for the process, after it has died or has been killed, and for the last of its
-// words.
+// reap waits for the process, after it has died or has been killed, and for the end of its stderr.
 func (w *worker) reap() {
-	heard := make(chan struct{})
+	drained := make(chan struct{})
 	go func() {
-		defer close(heard)
-		w.listen()
+		defer close(drained)
+		w.readStderr()
 	}()
 	waitUnreaped(w.cmd.Process.Pid)
 	w.mu.Lock()
@@ -108,18 +107,18 @@ func (w *worker) reap() {
 	w.mu.Unlock()
 	// A process that left the group may hold the pipe open.
 	_ = w.stderr.SetReadDeadline(time.Now().Add(time.Second))
-	<-heard
+	<-drained
 	w.stderr.Close()
 	close(w.exited)
 }
 
-// listen keeps the first bytes of stderr and drops the rest, until it is closed.
-func (w *worker) listen() {
+// readStderr keeps the first bytes of stderr and drops the rest, until it is closed.
+func (w *worker) readStderr() {
 	buffer := make([]byte, 1<<10)
 	for {
 		n, err := w.stderr.Read(buffer)
 		w.mu.Lock()
-		w.said = append(w.said, buffer[:min(n, maxStderr-len(w.said))]...)
+		w.stderrStart = append(w.stderrStart, buffer[:min(n, maxStderr-len(w.stderrStart))]...)
 		w.mu.Unlock()
 		if err != nil {
 			return
@@ -127,11 +126,11 @@ func (w *worker) listen() {
 	}
 }
 
-// words returns what the worker wrote to stderr.
-func (w *worker) words() string {
+// stderrText returns the start of what the worker wrote to stderr.
+func (w *worker) stderrText() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return strings.ToValidUTF8(string(bytes.TrimSpace(w.said)), "?")
+	return strings.ToValidUTF8(string(bytes.TrimSpace(w.stderrStart)), "?")
 }
 
 // end kills the worker and closes its pipes, which ends reads and writes under way. It
@@ -189,7 +188,7 @@ func (w *worker) waitReady(timeout time.Duration) error {
 func (w *worker) earlyExit() error {
 	w.end(EndCrash) // it may have closed only its output
 	<-w.exited
-	line, _, _ := strings.Cut(w.words(), "\n")
+	line, _, _ := strings.Cut(w.stderrText(), "\n")
 	if line == "" {
 		line = "it wrote nothing to stderr"
 	}

@@ -8,19 +8,19 @@ type Recorder interface {
 	// TransformJob is called at the end of every call of Do.
 	TransformJob(r Report)
 	// TransformWorkerStarted is called when a worker is ready, or has failed to become so.
-	TransformWorkerStarted(ok bool, took time.Duration)
+	TransformWorkerStarted(ok bool)
 	// TransformWorkerEnded is called once for every worker that was ready, with one of Reasons.
 	TransformWorkerEnded(reason string)
 }
 
 // Report is what is counted of one job. Durations and sizes that a job did not come to are 0.
 type Report struct {
-	Owner                        int64
-	Output                       Format // that was asked for
-	Outcome                      string // one of Outcomes
-	Queue, Decode, Encode, Total time.Duration
-	Wall                         time.Duration // in which a worker was busy
-	BytesIn, BytesOut            int64
+	Owner                 int64
+	Output                Format // that was asked for
+	Outcome               string // one of Outcomes
+	Queue, Decode, Encode time.Duration
+	Wall                  time.Duration // in which a worker was busy
+	BytesIn, BytesOut     int64
 }
 
 // Outcomes of a job.
@@ -69,6 +69,6 @@ func Reasons() []string {
 // noRecorder counts nothing.
 type noRecorder struct{}
 
-func (noRecorder) TransformJob(Report)                        {}
-func (noRecorder) TransformWorkerStarted(bool, time.Duration) {}
-func (noRecorder) TransformWorkerEnded(string)                {}
+func (noRecorder) TransformJob(Report)         {}
+func (noRecorder) TransformWorkerStarted(bool) {}
+func (noRecorder) TransformWorkerEnded(string) {}

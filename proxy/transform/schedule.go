@@ -81,7 +81,7 @@ func (p *Pool) schedule() {
 	}
 	p.fill()
 	for _, l := range slices.Clone(p.queue.lines) {
-		err := p.hopeless(l.owner)
+		err := p.blocked(l.owner)
 		for err != nil && len(l.jobs) > 0 {
 			p.queue.pop(l).grant <- grant{err: err}
 		}
@@ -90,8 +90,8 @@ func (p *Pool) schedule() {
 	p.cfg.tune.changed()
 }
 
-// hopeless returns why jobs of owner would wait for a worker for an unknown time, or nil.
-func (p *Pool) hopeless(owner int64) error {
+// blocked returns why jobs of owner would wait for a worker for an unknown time, or nil.
+func (p *Pool) blocked(owner int64) error {
 	if p.closed {
 		return fmt.Errorf("%w: the server is shutting down", ErrOff)
 	}
@@ -208,7 +208,7 @@ func (p *Pool) addSpare(w *worker) error {
 }
 
 func (p *Pool) deadSpare(w *worker) error {
-	return fmt.Errorf("%s: it died before its first job: %s", p.cfg.Path, w.words())
+	return fmt.Errorf("%s: it died before its first job: %s", p.cfg.Path, w.stderrText())
 }
 
 // lostSpare notes that a spare has died. It is replaced at once, unless it may be that none lives
@@ -242,7 +242,6 @@ func (p *Pool) failed(err error) {
 
 // launch starts a worker and waits until it is ready.
 func (p *Pool) launch() (*worker, error) {
-	begin := time.Now()
 	w, err := p.fork()
 	if err == nil {
 		if err = w.waitReady(p.cfg.tune.start); err == nil && p.version != "" && p.version != w.ready.version {
@@ -254,12 +253,12 @@ func (p *Pool) launch() (*worker, error) {
 			w.end(EndCrash)
 		}
 	}
-	p.cfg.Recorder.TransformWorkerStarted(err == nil, time.Since(begin))
+	p.cfg.Recorder.TransformWorkerStarted(err == nil)
 	if err != nil {
 		return nil, err
 	}
 	w.mu.Lock()
-	w.met = true
+	w.wasReady = true
 	w.mu.Unlock()
 	return w, nil
 }
@@ -322,10 +321,10 @@ func (p *Pool) reaped(w *worker) {
 	<-w.ending
 	p.mu.Lock()
 	w.mu.Lock()
-	met, owner, jobs := w.met, w.owner, w.jobs
+	ready, owner, jobs := w.wasReady, w.owner, w.jobs
 	w.mu.Unlock()
 	p.mu.Unlock()
-	if !met {
+	if !ready {
 		return
 	}
 	log := p.cfg.Log.Debug
@@ -334,6 +333,6 @@ func (p *Pool) reaped(w *worker) {
 		log = p.cfg.Log.Warn
 	}
 	log("transform worker ended", "reason", w.reason, "owner", owner,
-		"jobs", jobs, "state", w.cmd.ProcessState.String(), "stderr", w.words())
+		"jobs", jobs, "state", w.cmd.ProcessState.String(), "stderr", w.stderrText())
 	p.cfg.Recorder.TransformWorkerEnded(w.reason)
 }

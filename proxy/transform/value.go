@@ -111,10 +111,8 @@ const placeTile = uint64(Smart)
 // isOn reports whether value is 1, or true as the hosted product's clients write it.
 func isOn(value []byte) bool { return string(value) == "1" || string(value) == "true" }
 
-// sourceSide is the greatest side of a source. A crop beyond it is the same as a crop up to it.
-const sourceSide = 16384
-
-// readCrop packs x, y, w and h in 16 bits each, from the highest.
+// readCrop packs x, y, w and h in 16 bits each, from the highest. A crop beyond the greatest side of a source is
+// the same as one up to it.
 func readCrop(value []byte) (packed uint64, ok bool) {
 	for i := range 4 {
 		part, rest, comma := bytes.Cut(value, []byte{','})
@@ -122,7 +120,7 @@ func readCrop(value []byte) (packed uint64, ok bool) {
 		if !ok || comma == (i == 3) || i >= 2 && n == 0 {
 			return 0, false
 		}
-		packed, value = packed<<16|min(n, sourceSide), rest
+		packed, value = packed<<16|min(n, maxSourceSide), rest
 	}
 	return packed, true
 }
