@@ -92,7 +92,7 @@ func (h pictures) read(ctx context.Context, c *call[none]) (reply[none], error) 
 	if c.principal.May([]alias.TokenRole{alias.RoleAlias}) { // who may sign a URL
 		r.Query = signed(a, r.Path, query)
 	}
-	return reply[none]{write: func(x *exchange) error { return h.show(c.ctx, x, r) }}, nil
+	return reply[none]{write: func(x *exchange) error { return h.show(c.ctx, x, r, query) }}, nil
 }
 
 // signed signs a request for a picture with the newest key of its alias, so that an operator
@@ -128,21 +128,24 @@ func publicPath(name alias.Name, key string) string {
 // codeBadOption is the code of the public listener for a wrong option.
 const codeBadOption = "bad-option"
 
-// show sends the picture that clients get.
-func (h pictures) show(ctx context.Context, x *exchange, r PublicRequest) error {
+// show sends the picture that clients get. query is that of r without a signature, which no error may have.
+func (h pictures) show(ctx context.Context, x *exchange, r PublicRequest, query string) error {
 	asked := time.Now()
 	answer, err := h.reader.Picture(ctx, r)
 	if err != nil {
 		return fmt.Errorf("%w: request to the public listener: %w", errNotReady, err)
 	}
 	defer answer.Body.Close()
-	path := r.Path
+	path, explained := r.Path, r.Path
+	if query != "" {
+		explained += "?" + query
+	}
 	switch {
 	case answer.Code == codeBadOption:
 		return invalid(problemAt("query", answer.Detail))
 	case answer.Status != http.StatusOK:
 		return failf(errNoPicture, "clients get %s for %s: GET /api/v1/explain?path=%s says why",
-			strings.TrimSpace(strconv.Itoa(answer.Status)+" "+answer.Code), path, url.QueryEscape(path))
+			strings.TrimSpace(strconv.Itoa(answer.Status)+" "+answer.Code), path, url.QueryEscape(explained))
 	case !strings.HasPrefix(answer.Type, "image/"):
 		return failf(errNoPicture, "clients get no picture for %s", path)
 	case answer.Size < 0:

@@ -160,7 +160,7 @@ func TestPictureOptions(t *testing.T) {
 	}
 	answer = PublicAnswer{Status: 403, Code: "signature", Type: "application/problem+json"}
 	// The console looks for these words.
-	if d := a.do("GET", at+"blur%3D3", "").want(404, "no-picture").problem().Detail; !strings.Contains(d, "clients get 403 signature for /shop/x.png") {
+	if d := a.do("GET", at+"blur%3D3", "").want(404, "no-picture").problem().Detail; !strings.Contains(d, "clients get 403 signature for /shop/x.png: GET /api/v1/explain?path=%2Fshop%2Fx.png%3Fblur%3D3 says why") {
 		t.Errorf("without a signature: %s", d)
 	}
 }
