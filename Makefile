@@ -10,10 +10,7 @@ export GOFLAGS := $(GOFLAGS) -buildvcs=false
 # The race detector needs a C compiler that can link.
 CC_WORKS = $(shell echo 'int main(void){return 0;}' | $$(go env CC) -x c - -o /dev/null 2>/dev/null && echo yes)
 
-# SQLite is C that a program has translated: with the race detector in it, each test that
-# opens a registry takes several times as long, and what lies in its memory is hidden from the
-# race detector anyway. Its users are built with it.
-RACE     = $(if $(CC_WORKS),-race -gcflags=modernc.org/...=-race=false)
+RACE     = $(if $(CC_WORKS),-race)
 
 # The libvips that sharp ships: built for the web's types only, by LGPL-3.0. Its
 # README.md has the licenses of all its parts.
@@ -109,8 +106,7 @@ test-build:
 	@CGO_ENABLED=0 go build -ldflags "-s -w" -o bin/ixmage-tests .
 
 # Every package but e2e. internal/bench/plot, internal/plancheck and deploy are modules of
-# their own. When all is compiled, go test mostly links: GOGC makes that cheaper.
-test-packages: export GOGC = 400
+# their own.
 test-packages: test-build try-worker
 	@CGO_ENABLED=$(if $(RACE),1,0) $(GO_TEST) $(RACE) $$(go list ./... | grep -vxF "$$(go list ./e2e $(UNSHARED))")
 	@CGO_ENABLED=0 $(GO_TEST) $$(go list $(UNSHARED))

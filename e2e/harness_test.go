@@ -78,7 +78,7 @@ func buildAll(dir string) error {
 		return nil
 	}
 	raced = filepath.Join(dir, "ixmage-race")
-	cmd := exec.Command("go", "build", "-race", "-gcflags=modernc.org/...=-race=false", "-ldflags=-s -w", "-o", raced, "..") // as the Makefile
+	cmd := exec.Command("go", "build", "-race", "-ldflags=-s -w", "-o", raced, "..")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the program: %w\n%s", err, text)
