@@ -103,7 +103,9 @@ const (
 
 // IsRoleARN reports whether s has the form of the ARN of a role
 // (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html).
-func IsRoleARN(s string) bool { return roleForm.MatchString(s) && len(match(roleForm, s, 3)) <= maxRolePath }
+func IsRoleARN(s string) bool {
+	return roleForm.MatchString(s) && len(match(roleForm, s, 3)) <= maxRolePath
+}
 
 // IsExternalID reports whether s has the form of an external id
 // (https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html).

@@ -374,7 +374,7 @@ func (n *Node) beat(ctx context.Context) error {
 	}
 	n.mu.Lock()
 	n.told, n.reply = b.At, reply
-	n.offset = offsetWithin(n.offset, reply.Now.Sub(time.Now()), reply.Now.Sub(began))
+	n.offset = offsetWithin(n.offset, time.Until(reply.Now), reply.Now.Sub(began))
 	n.mu.Unlock()
 	for _, l := range held {
 		n.settle(l, slices.Contains(reply.Renewed, l), began)

@@ -445,5 +445,5 @@ func IsBoundary(s string) bool { return matchesBounded(boundaryForm, s) }
 // repetition of that length in the expression would cost milliseconds at each start of the program.
 func matchesBounded(form *regexp.Regexp, s string) bool {
 	found := form.FindStringSubmatch(s)
-	return found != nil && len(found[1]) <= 512
+	return len(found) > 1 && len(found[1]) <= 512
 }
