@@ -12,13 +12,15 @@ import (
 
 // dieWithParent makes the kernel kill the child when this process ends, in
 // whatever way: a test that times out or is killed runs no cleanup. Because the
-// child has its own process group, Ctrl-C in the terminal signals only this
-// process, which then stops its children in order.
+// child has its own session, Ctrl-C in the terminal signals only this process,
+// which then stops its children in order, and the kernel shares the processors
+// as among services (autogroup, sched(7)): workers of ixmage, which run at nice 10,
+// yield to their server, and not to every test.
 func dieWithParent(cmd *exec.Cmd) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
-	cmd.SysProcAttr.Pdeathsig, cmd.SysProcAttr.Setpgid = syscall.SIGKILL, true
+	cmd.SysProcAttr.Pdeathsig, cmd.SysProcAttr.Setsid = syscall.SIGKILL, true
 }
 
 // childrenOf lists the children of a process.
