@@ -193,6 +193,16 @@ func (w *env) withFleet() *testFleet {
 	return w.fleet
 }
 
+// noteSteps adds what the steps of the last operation on a credential say now, as "step: detail".
+func (w *env) noteSteps(credential alias.Name, details map[string]bool) {
+	filter := alias.OperationFilter{Credential: credential, Limit: 1}
+	if list, err := w.store.Operations(w.t.Context(), filter); err == nil {
+		for _, s := range list[0].Steps {
+			details[s.Name+": "+s.Detail] = true
+		}
+	}
+}
+
 // writesOf are the actions that IAM was asked for by a process and that change something.
 func (l *procState) writesOf() []string {
 	l.mu.Lock()
@@ -536,11 +546,7 @@ func TestRetirementWaits(t *testing.T) {
 				t.Error("the previous key is inactive while a node may sign with it")
 			}
 		}
-		if list, err := w.store.Operations(t.Context(), alias.OperationFilter{Credential: "shop", Limit: 1}); err == nil {
-			for _, s := range list[0].Steps {
-				details[s.Name+": "+s.Detail] = true
-			}
-		}
+		w.noteSteps("shop", details)
 		switch since := w.clock.Now().Sub(began); {
 		case since < away/2:
 			return []string{"b", "c", p.proc.node.name}

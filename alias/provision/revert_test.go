@@ -49,11 +49,7 @@ func TestRevertWaits(t *testing.T) {
 			undone = w.clock.Now()
 		}
 		w.wantKeys(user, k1, now.PendingDeletion[0])
-		if list, err := w.store.Operations(t.Context(), alias.OperationFilter{Credential: "shop", Limit: 1}); err == nil {
-			for _, s := range list[0].Steps {
-				details[s.Detail] = true
-			}
-		}
+		w.noteSteps("shop", details)
 		if w.clock.Now().Sub(undone) < away {
 			return []string{"b"}
 		}
