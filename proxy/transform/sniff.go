@@ -69,7 +69,7 @@ func sniffPNG(b []byte) Header {
 			return h
 		case name == "tRNS":
 			h.Alpha = true
-		case name == "cICP" && len(b) >= 12 && b[10] == 0 && b[11] == 1: // RGB, full range; goes before a profile
+		case name == "cICP" && b[10] == 0 && b[11] == 1: // RGB, full range; goes before a profile
 			h.Colours = coloursOf(int(b[8]), int(b[9]))
 		}
 		if size > uint64(len(b)) {
