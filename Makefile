@@ -90,12 +90,12 @@ test: bin/versitygw try-minio try-worker ## Run all tests; the race detector is 
 	@[ "$(CC_WORKS)" = yes ] || echo '!!!!! NO C COMPILER WORKS: the tests run WITHOUT the race detector !!!!!'
 	@$(MAKE) --no-print-directory -j2 test-packages test-program
 
-# These packages start no goroutines, or are tools and servers of the tests, and the others use
-# those with the race detector. make test runs them without it, because it would find nothing and
-# take several times as long; make test-long runs them with it.
-UNSHARED = ./alias/accounts ./alias/cli/manifest ./alias/cli/spelling ./alias/client ./alias/datadir ./alias/policy ./alias/scope \
-	./alias/seal ./docs/... ./e2e/cachetests ./internal/awscheck ./internal/awserr ./internal/awstest/... ./internal/bench/... \
-	./internal/demo ./internal/grafana ./proxy/transform/worker/...
+# These packages start no goroutines, are tools and servers of the tests, or test what takes a
+# database, which is ten times as slow with the race detector. make test runs them without it;
+# make test-long runs them with it.
+UNRACED = ./alias/accounts ./alias/admin/... ./alias/cli/... ./alias/client ./alias/datadir ./alias/fleet ./alias/policy \
+	./alias/provision ./alias/scope ./alias/seal ./alias/sqlstore ./docs/... ./e2e/cachetests ./internal/awscheck \
+	./internal/awserr ./internal/awstest/... ./internal/bench/... ./internal/demo ./internal/grafana ./proxy/transform/worker/...
 
 # make lint runs go vet, so go test need not.
 GO_TEST = go test -vet=off -shuffle=on -timeout 40m
@@ -108,8 +108,8 @@ test-build:
 # Every package but e2e. internal/bench/plot, internal/plancheck and deploy are modules of
 # their own.
 test-packages: test-build try-worker
-	@CGO_ENABLED=$(if $(RACE),1,0) $(GO_TEST) $(RACE) $$(go list ./... | grep -vxF "$$(go list ./e2e $(UNSHARED))")
-	@CGO_ENABLED=0 $(GO_TEST) $$(go list $(UNSHARED))
+	@CGO_ENABLED=$(if $(RACE),1,0) $(GO_TEST) $(RACE) $$(go list ./... | grep -vxF "$$(go list ./e2e $(UNRACED))")
+	@CGO_ENABLED=0 $(GO_TEST) $$(go list $(UNRACED))
 	@for module in internal/bench/plot internal/plancheck deploy; do go -C $$module test -vet=off ./... || exit 1; done
 
 # The tests in e2e start the program and look at it from outside. They are built
@@ -128,7 +128,7 @@ test-console: test-build bin/versitygw
 
 test-long: test-build bin/versitygw try-minio try-worker ## Run what takes long: all crashes of provisioning, 20,000 sequences, e2e with the race detector, 200 kills, 2,000 actions of a fleet, 10,000 broken pictures
 	@IXMAGE_SLOW_READERS=all IXMAGE_FAULTS=all IXMAGE_RENEWALS=all IXMAGE_RACE=$(if $(RACE),all,none) CGO_ENABLED=0 go test -shuffle=on -timeout 40m ./e2e
-	$(if $(RACE),CGO_ENABLED=1 $(GO_TEST) $(RACE) $(UNSHARED))
+	$(if $(RACE),CGO_ENABLED=1 $(GO_TEST) $(RACE) $(UNRACED))
 	IXMAGE_CRASHES=all IXMAGE_SEQUENCES=$(SEQUENCES) IXMAGE_WALK=all go test -timeout 90m -run '^(TestCrashMatrix|TestRandomSequences|TestUpgrade|TestWalk|TestRealFleet)$$' ./alias/provision
 	IXMAGE_INTERLEAVINGS=all go test -timeout 40m -run '^TestSimulated' ./alias/fleet
 	IXMAGE_DISK_SEQUENCES=3000 go test -timeout 40m -run '^(TestProperty|TestCrash)$$' ./cache/disk

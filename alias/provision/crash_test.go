@@ -238,13 +238,10 @@ func TestCrashMatrix(t *testing.T) {
 // crashStride n breaks every nth write or call. All of them take minutes, in make
 // test-long.
 func crashStride() int {
-	switch {
-	case os.Getenv("IXMAGE_CRASHES") == "all":
+	if os.Getenv("IXMAGE_CRASHES") == "all" {
 		return 1
-	case raceEnabled:
-		return 29
 	}
-	return 5
+	return 29
 }
 
 // measure counts the writes and the calls of IAM of a run without a fault.

@@ -3,7 +3,6 @@ package provision
 import (
 	"context"
 	"net/url"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -121,9 +120,6 @@ func (n *realNode) wait(id string) *alias.Operation {
 // and another one ends the rotation, but keeps the previous key until the node is back.
 func TestRealFleet(t *testing.T) {
 	t.Parallel()
-	if raceEnabled && os.Getenv("IXMAGE_CRASHES") != "all" {
-		t.Skip("it takes half a minute: make test-long runs it")
-	}
 	f := newRealFleet(t)
 	a, b, c := f.start("a"), f.start("b"), f.start("c")
 	var ids []string

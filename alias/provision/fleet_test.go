@@ -539,7 +539,7 @@ func TestRetirementWaits(t *testing.T) {
 	hasShop(alias.PolicyInline)(p)
 	_, before := p.provisioned("shop")
 	began, details := w.clock.Now(), map[string]bool{}
-	const away = 20 * time.Hour
+	const away = 4 * time.Hour
 	f.behind = func() []string {
 		for _, k := range w.iam.Keys(before.User.Name) {
 			if k.ID == before.AccessKeyID && !k.Active {

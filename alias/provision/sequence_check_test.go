@@ -42,11 +42,8 @@ func TestRandomSequences(t *testing.T) {
 func sequences(t *testing.T) uint64 {
 	t.Helper()
 	text := os.Getenv("IXMAGE_SEQUENCES")
-	switch {
-	case text == "" && raceEnabled:
+	if text == "" {
 		return 20
-	case text == "":
-		return 100
 	}
 	n, err := strconv.ParseUint(text, 10, 64)
 	if err != nil {
