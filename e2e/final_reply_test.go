@@ -166,7 +166,7 @@ func TestNoFinalReply(t *testing.T) {
 		fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nETag: \"e\"\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(picture), picture)
 	})
 	s := start(t, "--origin-first-byte-timeout", "1s", "--origin-call-timeout", "3s", "--shutdown-timeout", "1s",
-		"--origin-alias-concurrency", "2", "--breaker-failures", "0", "--canary-interval", "200ms")
+		"--origin-alias-concurrency", "2", "--origin-queue-timeout", "1m", "--breaker-failures", "0", "--canary-interval", "200ms")
 	for name := range rows {
 		s.createOn(name, store.url, name)
 	}

@@ -90,12 +90,18 @@ func (s *Server) start(ctx context.Context, program, dir string) error {
 		return err
 	}
 	// The server of another test may have taken the port: it refuses our root key.
-	c := s.S3Client(s.Credentials())
+	// STS is ready later than S3.
+	buckets, sessions := s.S3Client(s.Credentials()), s.STSClient(s.Credentials())
 	return s.proc.WaitReady(ctx, func(ctx context.Context) bool {
 		if !process.Healthy(ctx, s.client, s.URL+"/minio/health/ready") {
 			return false
 		}
-		_, err := c.ListBuckets(ctx, &s3.ListBucketsInput{})
+		if _, err := buckets.ListBuckets(ctx, &s3.ListBucketsInput{}); err != nil {
+			return false
+		}
+		_, err := sessions.AssumeRole(ctx, &sts.AssumeRoleInput{
+			RoleArn: aws.String("arn:aws:iam::123456789012:role/any"), RoleSessionName: aws.String("ready"),
+		})
 		return err == nil
 	})
 }
