@@ -85,10 +85,11 @@ demo: build bin/versitygw try-worker ## Run ixmage on a local S3 with pictures (
 	CGO_ENABLED=0 go build -trimpath -o bin/demo ./internal/demo
 	@exec bin/demo
 
-test: bin/versitygw try-minio try-worker ## Run all tests; the race detector is used where a C compiler works
+test: bin/versitygw try-minio try-worker ## Run the tests; the race detector is used where a C compiler works
 	@.ci/packages --report cc systemd-analyze promtool prometheus nginx varnishd wrk aws curl ip chromium zsh fish mandoc node npm php python3 postgres pgbouncer haproxy
 	@[ "$(CC_WORKS)" = yes ] || echo '!!!!! NO C COMPILER WORKS: the tests run WITHOUT the race detector !!!!!'
-	@$(MAKE) --no-print-directory -j2 test-packages test-program
+	@echo 'What takes long is left to make test-long.'
+	@$(MAKE) --no-print-directory SHORT=-short test-packages test-program
 
 # These packages start no goroutines, are tools and servers of the tests, or test what takes a
 # database, which is ten times as slow with the race detector. make test runs them without it;
@@ -98,7 +99,7 @@ UNRACED = ./alias/accounts ./alias/admin/... ./alias/cli/... ./alias/client ./al
 	./internal/awserr ./internal/awstest/... ./internal/bench/... ./internal/demo ./internal/grafana ./proxy/transform/worker/...
 
 # make lint runs go vet, so go test need not.
-GO_TEST = go test -vet=off -shuffle=on -timeout 40m
+GO_TEST = go test -vet=off -shuffle=on -timeout 40m $(SHORT)
 
 # The program, linked once for all tests that start it.
 test-packages test-program test-console test-long: export IXMAGE_BUILT = $(CURDIR)/bin/ixmage-tests
@@ -114,11 +115,9 @@ test-packages: test-build try-worker
 
 # The tests in e2e start the program and look at it from outside. They are built
 # WITHOUT the race detector, which would take five times as long in their clients
-# and servers. The PROGRAM is built both ways: concurrentTests in
-# e2e/race_test.go run the one with the race detector, the others the one that
-# ships. make test-long has all of them run the one with the race detector.
+# and servers. make test-long has them run the PROGRAM with it.
 test-program: test-build bin/versitygw try-minio try-worker
-	@IXMAGE_RACE=$(if $(RACE),,none) CGO_ENABLED=0 $(GO_TEST) ./e2e
+	@CGO_ENABLED=0 $(GO_TEST) ./e2e
 	@$(MAKE) --no-print-directory test-console
 
 # The console in Chromium; a module of its own, as above.
@@ -127,18 +126,18 @@ test-console: test-build bin/versitygw
 	@CGO_ENABLED=0 go -C e2e/console test -vet=off -shuffle=on -timeout 20m .
 
 test-long: test-build bin/versitygw try-minio try-worker ## Run what takes long: all crashes of provisioning, 20,000 sequences, e2e with the race detector, 200 kills, 2,000 actions of a fleet, 10,000 broken pictures
-	@IXMAGE_SLOW_READERS=all IXMAGE_FAULTS=all IXMAGE_RENEWALS=all IXMAGE_RACE=$(if $(RACE),all,none) CGO_ENABLED=0 go test -shuffle=on -timeout 40m ./e2e
-	$(if $(RACE),CGO_ENABLED=1 $(GO_TEST) $(RACE) $(UNRACED))
-	IXMAGE_CRASHES=all IXMAGE_SEQUENCES=$(SEQUENCES) IXMAGE_WALK=all go test -timeout 90m -run '^(TestCrashMatrix|TestRandomSequences|TestUpgrade|TestWalk|TestRealFleet)$$' ./alias/provision
+	@IXMAGE_SLOW_READERS=all IXMAGE_FAULTS=all IXMAGE_RENEWALS=all $(if $(RACE),IXMAGE_RACE=all) CGO_ENABLED=0 $(GO_TEST) -parallel 4 ./e2e
+	CGO_ENABLED=$(if $(RACE),1,0) $(GO_TEST) $(RACE) $(UNRACED) ./alias/session ./cache
+	IXMAGE_CRASHES=all IXMAGE_SEQUENCES=$(SEQUENCES) IXMAGE_WALK=all go test -timeout 90m -run '^(TestCrashMatrix|TestRandomSequences|TestUpgrade|TestWalk)$$' ./alias/provision
 	IXMAGE_INTERLEAVINGS=all go test -timeout 40m -run '^TestSimulated' ./alias/fleet
 	IXMAGE_DISK_SEQUENCES=3000 go test -timeout 40m -run '^(TestProperty|TestCrash)$$' ./cache/disk
-	IXMAGE_ANSWERS=100000 IXMAGE_RACE=none CGO_ENABLED=0 go test -timeout 40m -run '^TestSurplusAnswers$$' ./e2e
-	IXMAGE_MANY=100000 IXMAGE_RACE=none CGO_ENABLED=0 go test -timeout 40m -run '^TestFleetMany$$' ./e2e
-	IXMAGE_CHAOS=$(CHAOS) IXMAGE_RACE=none CGO_ENABLED=0 go test -timeout 60m -run '^TestFleetChaos$$' ./e2e
+	IXMAGE_ANSWERS=100000 CGO_ENABLED=0 go test -timeout 40m -run '^TestSurplusAnswers$$' ./e2e
+	IXMAGE_MANY=100000 CGO_ENABLED=0 go test -timeout 40m -run '^TestFleetMany$$' ./e2e
+	IXMAGE_CHAOS=$(CHAOS) CGO_ENABLED=0 go test -timeout 60m -run '^TestFleetChaos$$' ./e2e
 	IXMAGE_MUTATIONS=all go test -timeout 40m -run '^Test(Mutated|Hostile)$$' ./proxy/transform/worker/workertest
-	IXMAGE_MUTANTS=10000 IXMAGE_RACE=none CGO_ENABLED=0 go test -timeout 60m -run '^TestTransformMutants$$' ./e2e
+	IXMAGE_MUTANTS=10000 CGO_ENABLED=0 go test -timeout 60m -run '^TestTransformMutants$$' ./e2e
 	IXMAGE_JOBS=10000 go test -timeout 40m -run '^TestStress$$' ./proxy/transform
-	IXMAGE_KILLS=all IXMAGE_RACE=none CGO_ENABLED=0 go test -timeout 40m -run '^TestDiskKilled$$' ./e2e
+	IXMAGE_KILLS=all CGO_ENABLED=0 go test -timeout 40m -run '^TestDiskKilled$$' ./e2e
 
 # Journals and reports are in aws-test/, out of git and of make clean: a journal is how
 # the leftovers of a killed run are found.

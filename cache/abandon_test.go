@@ -156,6 +156,7 @@ func TestFinish(t *testing.T) {
 			}
 			if row.late {
 				elapse(idleTimeout)
+				synctest.Wait() // until it is abandoned
 			}
 			f.give(body, io.EOF)
 			synctest.Wait()

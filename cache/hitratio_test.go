@@ -44,6 +44,9 @@ func replay(m *memory, requests func(func(trace.Request) bool)) (byRequests, byB
 // it replays n requests and prints the ratios, for make bench-hitratio.
 func TestHitRatio(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("SKIPPED with -short: it takes long")
+	}
 	n, err := strconv.Atoi(os.Getenv("IXMAGE_HITRATIO"))
 	long := err == nil
 	if !long {

@@ -24,7 +24,11 @@ func TestOperations(t *testing.T) {
 	if seed == 0 {
 		seed = 1
 	}
-	for i := range uint64(40) {
+	runs := uint64(40)
+	if testing.Short() {
+		runs = 10
+	}
+	for i := range runs {
 		t.Run(fmt.Sprintf("cache.seed=%d", seed+i), func(t *testing.T) {
 			t.Parallel()
 			rnd := rand.New(rand.NewPCG(seed+i, 0))

@@ -156,7 +156,7 @@ func TestCommandLine(t *testing.T) {
 func TestUnknownVariable(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
-	cmd := exec.Command(programOf(t), serveArgs(data)...)
+	cmd := exec.Command(program(), serveArgs(data)...)
 	cmd.Env = append(plainEnv(), "IXMAGE_CACHE_MEMROY=1GiB", "IXMAGE_CERT=x", "IXMAGE_METRICS_ALIAS_CAP=7", "IXMAGE_ADMIN_TOKEN="+strings.Repeat("t", 16))
 	s := startCommand(t, data, cmd)
 	for _, name := range []string{"IXMAGE_CACHE_MEMROY", "IXMAGE_CERT"} {
@@ -399,7 +399,7 @@ func logOfRequests(t *testing.T, format, level string) string {
 	t.Helper()
 	public, admin := freeAddr(t), freeAddr(t)
 	data := filepath.Join(t.TempDir(), "data")
-	cmd := exec.Command(programOf(t), append(serveArgs(data), "--listen", public, "--admin-listen", admin, "--log-format", format, "--log-level", level)...)
+	cmd := exec.Command(program(), append(serveArgs(data), "--listen", public, "--admin-listen", admin, "--log-format", format, "--log-level", level)...)
 	cmd.Env = plainEnv()
 	var log bytes.Buffer
 	cmd.Stderr = &log

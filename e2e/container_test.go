@@ -32,8 +32,8 @@ func TestContainerMemory(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("MTU %d, %d read before", tc.mtu, tc.reads), func(t *testing.T) {
 			t.Parallel()
-			if tc.long && raceMode != "all" {
-				t.Skip("runs in make test-long")
+			if tc.long {
+				skipShort(t)
 			}
 			if inNamespace(t, fmt.Sprintf("ip link set lo mtu %d up", tc.mtu)) {
 				testContainerMemory(t, tc.reads)

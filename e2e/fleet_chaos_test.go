@@ -36,6 +36,7 @@ const chaosLease = 4 * time.Second
 // IXMAGE_CHAOS_SEED the seed.
 func TestFleetChaos(t *testing.T) {
 	t.Parallel()
+	skipShort(t)
 	actions, seed := 24, uint64(time.Now().UnixNano())
 	if n, err := strconv.Atoi(os.Getenv("IXMAGE_CHAOS")); err == nil {
 		actions = n

@@ -114,7 +114,7 @@ func (n *node) command() *exec.Cmd {
 		"--node-beat", nodeBeat.String(), "--node-lease", nodeLease.String(),
 		"--master-key", "file:" + filepath.Join(n.f.dir, "keyset"),
 	}, n.f.args, n.args)
-	cmd := exec.Command(programOf(n.f.t), serveArgs(n.data, args...)...)
+	cmd := exec.Command(program(), serveArgs(n.data, args...)...)
 	cmd.Env = append(plainEnv(), awsAlone...)
 	cmd.Env = append(cmd.Env, "IXMAGE_STORE="+postgres.Through(n.f.t, n.db.Addr, n.f.url))
 	cmd.Env = append(cmd.Env, n.env...)

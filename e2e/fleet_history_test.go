@@ -18,6 +18,7 @@ import (
 // lost or that comes later. The user in IAM is not touched until it is reclaimed.
 func TestFleetBackInTime(t *testing.T) {
 	t.Parallel()
+	skipShort(t)
 	db, account := postgres.Start(t, postgres.Options{}), iam.New(t, iam.Config{})
 	account.CreateBucket("prov-media")
 	for _, key := range []string{"web/p.png", "private/p.png"} {

@@ -412,6 +412,7 @@ func unlessFrom(status string) func(path string, r *response) string {
 // picture.
 func TestManyExpire(t *testing.T) {
 	t.Parallel()
+	skipShort(t)
 	const pictures, clients, limit = 10_000, 200, 8
 	g := newExpiryEnv(
 		t, pictures, "--origin-concurrency", "8", "--origin-alias-concurrency", "8", "--origin-queue-timeout", "5m",

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -20,8 +21,13 @@ import (
 )
 
 // plain and raced are the binaries of the program, built once for all tests: plain
-// as it ships, raced with the race detector. raced is "" if IXMAGE_RACE is none.
+// as it ships, raced with the race detector, or "" without IXMAGE_RACE=all. The tests
+// themselves are built without it: they are no part of the product, and their 2,000
+// readers would take most of the time.
 var plain, raced string
+
+// program is the binary that a test runs if it does not measure it.
+func program() string { return cmp.Or(raced, plain) }
 
 // sharedGateway is the real S3 + IAM server, one for all tests, or nil if versitygw
 // is not built. Tests get it from realS3.
@@ -73,8 +79,7 @@ func buildAll(dir string) error {
 	if plain, err = process.Ixmage(dir); err != nil {
 		return err
 	}
-	if raceMode == "none" {
-		fmt.Fprintln(os.Stderr, "!!!!! IXMAGE_RACE=none: the program runs WITHOUT the race detector !!!!!")
+	if os.Getenv("IXMAGE_RACE") != "all" {
 		return nil
 	}
 	raced = filepath.Join(dir, "ixmage-race")
@@ -86,6 +91,14 @@ func buildAll(dir string) error {
 	return nil
 }
 
+// skipShort leaves a test that takes long to make test-long.
+func skipShort(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("SKIPPED with -short: it takes long")
+	}
+}
+
 // realS3 returns the shared gateway, or skips the test if there is none.
 func realS3(t testing.TB) *gateway.Server {
 	t.Helper()
@@ -95,17 +108,18 @@ func realS3(t testing.TB) *gateway.Server {
 	return sharedGateway
 }
 
-// eventually polls until ok returns true, for two minutes at least. It is for
-// changes in another process, which give a test no event to wait for.
+// eventually polls until ok returns true, for four minutes, and less often the longer it
+// takes: a look is dear, for it often reads all metrics. It is for changes in another process, which
+// give a test no event to wait for.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for range 2400 { // a busy machine is slow for long
-		if ok() {
-			return
+	const often, seldom = 5 * time.Millisecond, 250 * time.Millisecond
+	for end, pause := time.Now().Add(4*time.Minute), often; !ok(); pause = min(pause*3/2, seldom) {
+		if time.Now().After(end) { // a busy machine is slow for long
+			t.Fatalf("never happened: %s", what)
 		}
-		time.Sleep(50 * time.Millisecond) //nolint:forbidigo // across a process border there is no event
+		time.Sleep(pause) //nolint:forbidigo // across a process border there is no event
 	}
-	t.Fatalf("never happened: %s", what)
 }
 
 // env is a running ixmage in front of a scripted S3 of its own, with the alias

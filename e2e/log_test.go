@@ -29,7 +29,7 @@ func startRedirected(t testing.TB, redirection string, file *os.File, args ...st
 	data := filepath.Join(t.TempDir(), "data")
 	s := &server{t: t, data: data, log: &logReader{}, public: freeAddr(t), admin: freeAddr(t)}
 	args = serveArgs(data, append([]string{"--listen", s.public, "--admin-listen", s.admin}, args...)...)
-	cmd := exec.Command("sh", append([]string{"-c", `exec "$0" "$@" ` + redirection, programOf(t)}, args...)...)
+	cmd := exec.Command("sh", append([]string{"-c", `exec "$0" "$@" ` + redirection, program()}, args...)...)
 	if file != nil {
 		cmd.ExtraFiles = []*os.File{file}
 	}

@@ -71,7 +71,7 @@ func provisionArgs(g *gateway.Server, iamURL string, args ...string) []string {
 func startProvisioningIn(t testing.TB, data string, args ...string) *server {
 	t.Helper()
 	n := len(args) - 3
-	cmd := exec.Command(programOf(t), serveArgs(data, args[:n]...)...)
+	cmd := exec.Command(program(), serveArgs(data, args[:n]...)...)
 	cmd.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID="+args[n+1], "AWS_SECRET_ACCESS_KEY="+args[n+2])
 	cmd.Env = append(cmd.Env, awsAlone...)
 	return startCommand(t, data, cmd)

@@ -44,14 +44,14 @@ func start(t testing.TB, args ...string) *server {
 // startIn is start with a data folder, which an earlier server may have used.
 func startIn(t testing.TB, data string, args ...string) *server {
 	t.Helper()
-	return startCommand(t, data, exec.Command(programOf(t), serveArgs(data, args...)...))
+	return startCommand(t, data, exec.Command(program(), serveArgs(data, args...)...))
 }
 
 // startWith is start with further environment variables.
 func startWith(t testing.TB, env []string, args ...string) *server {
 	t.Helper()
 	data := filepath.Join(t.TempDir(), "data")
-	cmd := exec.Command(programOf(t), serveArgs(data, args...)...)
+	cmd := exec.Command(program(), serveArgs(data, args...)...)
 	cmd.Env = append(os.Environ(), env...)
 	return startCommand(t, data, cmd)
 }
@@ -196,7 +196,7 @@ type outcome struct {
 // surrounding environment.
 func runProgram(t testing.TB, env []string, args ...string) outcome {
 	t.Helper()
-	cmd := exec.Command(programOf(t), args...)
+	cmd := exec.Command(program(), args...)
 	cmd.Env = append(plainEnv(), env...)
 	return runCommand(t, 2*time.Minute, cmd) // a program that goes on is the failure looked for
 }
@@ -259,7 +259,7 @@ func startWithNames(t *testing.T, names map[string][]string, args ...string) *se
 		t.Skipf("SKIPPED: names cannot be given addresses here: %v: %s", err, out)
 	}
 	data := filepath.Join(dir, "data")
-	command := append([]string{"-m", "sh", "-c", bind + ` && exec "$@"`, hosts, programOf(t)}, serveArgs(data, args...)...)
+	command := append([]string{"-m", "sh", "-c", bind + ` && exec "$@"`, hosts, program()}, serveArgs(data, args...)...)
 	return startCommand(t, data, exec.Command("unshare", command...))
 }
 

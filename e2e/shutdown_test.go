@@ -240,7 +240,7 @@ func TestTermDuringStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), programOf(t), serveArgs(data, "--shutdown-timeout=1s")...)
+	cmd := exec.CommandContext(t.Context(), program(), serveArgs(data, "--shutdown-timeout=1s")...)
 	cmd.Stderr = &log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

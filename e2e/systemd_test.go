@@ -22,7 +22,7 @@ type activation struct {
 func (a activation) command(t *testing.T, data string, args ...string) *exec.Cmd {
 	t.Helper()
 	shell := `LISTEN_PID=${LISTEN_PID-$$} exec "$0" "$@"`
-	cmd := exec.Command("sh", append([]string{"-c", "export LISTEN_PID; " + shell, programOf(t)}, serveArgs(data, args...)...)...)
+	cmd := exec.Command("sh", append([]string{"-c", "export LISTEN_PID; " + shell, program()}, serveArgs(data, args...)...)...)
 	cmd.Env = append(plainEnv(), a.env...)
 	cmd.ExtraFiles = []*os.File{a.socket}
 	return cmd

@@ -39,7 +39,7 @@ func openTerminal(t *testing.T) (screen *os.File, path string) {
 func onTerminal(t *testing.T, data, last string, args ...string) string {
 	t.Helper()
 	screen, path := openTerminal(t)
-	cmd := exec.Command("sh", append([]string{"-c", `exec "$0" "$@" 2>"$TERMINAL"`, programOf(t)}, serveArgs(data, args...)...)...)
+	cmd := exec.Command("sh", append([]string{"-c", `exec "$0" "$@" 2>"$TERMINAL"`, program()}, serveArgs(data, args...)...)...)
 	cmd.Env = append(plainEnv(), "TERMINAL="+path)
 	hold, err := os.OpenFile(path, os.O_RDWR|unix.O_NOCTTY, 0) // reads fail while no program has it open
 	if err != nil {

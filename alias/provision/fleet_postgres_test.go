@@ -120,6 +120,9 @@ func (n *realNode) wait(id string) *alias.Operation {
 // and another one ends the rotation, but keeps the previous key until the node is back.
 func TestRealFleet(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("SKIPPED with -short: it takes half a minute")
+	}
 	f := newRealFleet(t)
 	a, b, c := f.start("a"), f.start("b"), f.start("c")
 	var ids []string
