@@ -115,7 +115,7 @@ test-packages: test-build try-worker
 
 # The tests in e2e start the program and look at it from outside. They are built
 # WITHOUT the race detector, which would take five times as long in their clients
-# and servers. make test-long has them run the PROGRAM with it.
+# and servers. make test-long has those of e2e/race_test.go run the PROGRAM with it.
 test-program: test-build bin/versitygw try-minio try-worker
 	@CGO_ENABLED=0 $(GO_TEST) ./e2e
 	@$(MAKE) --no-print-directory test-console
@@ -126,7 +126,8 @@ test-console: test-build bin/versitygw
 	@CGO_ENABLED=0 go -C e2e/console test -vet=off -shuffle=on -timeout 20m .
 
 test-long: test-build bin/versitygw try-minio try-worker ## Run what takes long: all crashes of provisioning, 20,000 sequences, e2e with the race detector, 200 kills, 2,000 actions of a fleet, 10,000 broken pictures
-	@IXMAGE_SLOW_READERS=all IXMAGE_FAULTS=all IXMAGE_RENEWALS=all $(if $(RACE),IXMAGE_RACE=all) CGO_ENABLED=0 $(GO_TEST) -parallel 4 ./e2e
+	@IXMAGE_SLOW_READERS=all IXMAGE_FAULTS=all IXMAGE_RENEWALS=all $(if $(RACE),IXMAGE_RACE=yes) CGO_ENABLED=0 $(GO_TEST) -parallel 4 ./e2e
+	CGO_ENABLED=0 $(GO_TEST) -run '^Test(SlowReaders|ManyExpire|FleetBackInTime|ProvisionKilled|ContainerMemory)$$' ./e2e
 	CGO_ENABLED=$(if $(RACE),1,0) $(GO_TEST) $(RACE) $(UNRACED) ./alias/session ./cache
 	IXMAGE_CRASHES=all IXMAGE_SEQUENCES=$(SEQUENCES) IXMAGE_WALK=all go test -timeout 90m -run '^(TestCrashMatrix|TestRandomSequences|TestUpgrade|TestWalk)$$' ./alias/provision
 	IXMAGE_INTERLEAVINGS=all go test -timeout 40m -run '^TestSimulated' ./alias/fleet

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,7 +22,7 @@ import (
 )
 
 // plain and raced are the binaries of the program, built once for all tests: plain
-// as it ships, raced with the race detector, or "" without IXMAGE_RACE=all. The tests
+// as it ships, raced with the race detector, or "" without IXMAGE_RACE. The tests
 // themselves are built without it: they are no part of the product, and their 2,000
 // readers would take most of the time.
 var plain, raced string
@@ -37,6 +38,9 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	if !flagGiven("test.parallel") {
 		flag.Set("test.parallel", strconv.Itoa(4*runtime.GOMAXPROCS(0)))
+	}
+	if os.Getenv("IXMAGE_RACE") != "" && !flagGiven("test.run") {
+		flag.Set("test.run", "^("+strings.Join(concurrentTests, "|")+")$")
 	}
 	os.Exit(testMain(m)) //nolint:forbidigo // as main does
 }
@@ -79,7 +83,7 @@ func buildAll(dir string) error {
 	if plain, err = process.Ixmage(dir); err != nil {
 		return err
 	}
-	if os.Getenv("IXMAGE_RACE") != "all" {
+	if os.Getenv("IXMAGE_RACE") == "" {
 		return nil
 	}
 	raced = filepath.Join(dir, "ixmage-race")
