@@ -32,6 +32,7 @@ func TestRevalidate(t *testing.T) {
 		bubble(t, name, func(t *testing.T) {
 			w := newEnv(t, roomy)
 			w.all(t.Context(), keyA, w.like(keyA, 10, tc.was))
+			synctest.Wait() // until its fetch has ended
 			held := w.Stats()
 			elapse(10 * time.Minute)
 			w.wantLoads(1)
