@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -213,7 +214,7 @@ func TestCrashMatrix(t *testing.T) {
 	for _, s := range scenarios() {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
-			stride := crashStride()
+			stride := crashStride(t)
 			writes, calls := s.measure(t)
 			if writes < 5 || calls < 2 {
 				t.Fatalf("%d writes and %d calls: nothing to break", writes, calls)
@@ -235,13 +236,19 @@ func TestCrashMatrix(t *testing.T) {
 	}
 }
 
-// crashStride n breaks every nth write or call. All of them take minutes, in make
-// test-long.
-func crashStride() int {
-	if os.Getenv("IXMAGE_CRASHES") == "all" {
-		return 1
+// crashStride n breaks every nth write or call; IXMAGE_CRASHES is n. All of them take minutes, in
+// make test-long.
+func crashStride(t *testing.T) int {
+	t.Helper()
+	text := os.Getenv("IXMAGE_CRASHES")
+	if text == "" {
+		return 29
 	}
-	return 29
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("IXMAGE_CRASHES=%s: want a number from 1 on", text)
+	}
+	return n
 }
 
 // measure counts the writes and the calls of IAM of a run without a fault.

@@ -257,7 +257,7 @@ func TestPausedOwner(t *testing.T) {
 	for _, s := range scenarios() {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
-			stride := crashStride()
+			stride := crashStride(t)
 			for i, late := range []bool{false, true} {
 				for n := 1 + i%stride; ; n += stride {
 					paused := false

@@ -50,10 +50,7 @@ type before struct {
 // after a crash of this version.
 func TestUpgrade(t *testing.T) {
 	t.Parallel()
-	stride := 29
-	if os.Getenv("IXMAGE_CRASHES") == "all" {
-		stride = 1
-	}
+	stride := crashStride(t)
 	byName := map[string]scenario{}
 	for _, s := range scenarios() {
 		byName[s.name] = s
