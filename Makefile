@@ -94,7 +94,7 @@ test: bin/versitygw try-minio try-worker ## Run the tests; the race detector is 
 	@$(MAKE) --no-print-directory SHORT=-short test-packages test-program
 
 # These packages start no goroutines, are tools and servers of the tests, or test what takes a
-# database, which is ten times as slow with the race detector. make test runs them without it;
+# database, which is five times as slow with the race detector. make test runs them without it;
 # make test-long runs them with it.
 UNRACED = ./alias/accounts ./alias/admin/... ./alias/cli/... ./alias/client ./alias/datadir ./alias/fleet ./alias/policy \
 	./alias/provision ./alias/scope ./alias/seal ./alias/sqlstore ./docs/... ./e2e/cachetests ./internal/awscheck \
@@ -127,9 +127,8 @@ test-console: test-build bin/versitygw
 	@$(MAKE) --no-print-directory bin/axe.min.js || echo '!!!!! ABSENT: axe-core. What needs it is skipped !!!!!'
 	@CGO_ENABLED=0 go -C e2e/console test -vet=off -shuffle=on -timeout 20m .
 
-test-long: test-build bin/versitygw try-minio try-worker ## Run what takes long: all crashes of provisioning, 20,000 sequences, e2e with the race detector, 200 kills, 2,000 actions of a fleet, 10,000 broken pictures
+test-long: test-build bin/versitygw try-minio try-worker ## Run what takes long: all crashes of provisioning, 20,000 sequences, what happens at once in e2e with the race detector, 200 kills, 2,000 actions of a fleet, 10,000 broken pictures
 	@IXMAGE_SLOW_READERS=all IXMAGE_FAULTS=all IXMAGE_RENEWALS=all $(if $(RACE),IXMAGE_RACE=yes) CGO_ENABLED=0 $(GO_TEST) -parallel 4 ./e2e
-	CGO_ENABLED=0 $(GO_TEST) -run '^Test(SlowReaders|ManyExpire|FleetBackInTime|ProvisionKilled|ContainerMemory)$$' ./e2e
 	CGO_ENABLED=$(if $(RACE),1,0) $(GO_TEST) $(RACE) $(UNRACED) ./alias/session ./cache
 	IXMAGE_CRASHES=$(CRASHES) IXMAGE_SEQUENCES=$(SEQUENCES) IXMAGE_WALK=all go test -timeout 90m -run '^(TestCrashMatrix|TestRandomSequences|TestUpgrade|TestWalk)$$' ./alias/provision
 	IXMAGE_INTERLEAVINGS=all go test -timeout 40m -run '^TestSimulated' ./alias/fleet

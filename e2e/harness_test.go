@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -95,9 +96,12 @@ func buildAll(dir string) error {
 	return nil
 }
 
-// skipShort leaves a test that takes long to make test-long.
+// skipShort leaves a test that takes long to make test-long, which runs concurrentTests.
 func skipShort(t testing.TB) {
 	t.Helper()
+	if name, _, _ := strings.Cut(t.Name(), "/"); !slices.Contains(concurrentTests, name) {
+		t.Errorf("make test-long does not run it: add %s to concurrentTests", name)
+	}
 	if testing.Short() {
 		t.Skip("SKIPPED with -short: it takes long")
 	}

@@ -12,7 +12,7 @@ import (
 // background. In the other tests one request follows another, so an access that
 // no lock orders would not show. IXMAGE_RACE, as make test-long sets it, has
 // these run, or those that -run names, with a program that is built with the
-// race detector.
+// race detector; so the list also has those that -short leaves out.
 var concurrentTests = []string{
 	"TestAgeOfJoined",
 	"TestAliasChanges",
@@ -28,6 +28,7 @@ var concurrentTests = []string{
 	"TestCollectorAway",
 	"TestConnectionReuse",
 	"TestConsoleAPI",
+	"TestContainerMemory",
 	"TestCredentialReplacedMidStream",
 	"TestCredentialsInACrowd",
 	"TestCrowdOfHeads",
@@ -38,6 +39,8 @@ var concurrentTests = []string{
 	"TestExplainOverload",
 	"TestFaults",
 	"TestFaultyCrowd",
+	"TestFleetBackInTime",
+	"TestFleetChaos",
 	"TestFollowers",
 	"TestHeadOfStale",
 	"TestHealthcheck",
@@ -47,6 +50,7 @@ var concurrentTests = []string{
 	"TestLastReaderLeaves",
 	"TestLingerEndsWithTheServer",
 	"TestLingerIsBounded",
+	"TestManyExpire",
 	"TestNoFinalReply",
 	"TestNoSecretLeaves",
 	"TestNoSecretLeavesProvisioning",
@@ -55,6 +59,7 @@ var concurrentTests = []string{
 	"TestPipelineBreaks",
 	"TestProvision",
 	"TestProvisionBrokenIAM",
+	"TestProvisionKilled",
 	"TestProvisionLongName",
 	"TestPurge",
 	"TestPurgeUnderWay",
@@ -80,6 +85,7 @@ var concurrentTests = []string{
 	"TestRotationUnderLoad",
 	"TestSecondSignal",
 	"TestServingWithoutIAM",
+	"TestSlowReaders",
 	"TestSlowReadersOfHits",
 	"TestSlowReadersOfMisses",
 	"TestSlowReadersOfStreams",
