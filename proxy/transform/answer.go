@@ -15,7 +15,7 @@ const statusInternal = uint32(ResultTooLarge) + 1
 // answer is the frame with which a worker ends a job. A picture may have taken the worker
 // over: nothing in it is believed.
 type answer struct {
-	status                uint32
+	status, number        uint32
 	bodyLen               int
 	width, height, frames int
 	source                SourceInfo
@@ -36,7 +36,7 @@ func parseAnswer(b []byte) (a answer, err error) {
 	if len(b) != responseLen || at(0) != responseMagic {
 		return a, untrue("the frame does not begin with its magic number")
 	}
-	a.status = at(1)
+	a.status, a.number = at(1), at(13)
 	if a.status > statusInternal {
 		return a, untrue("status %d is not defined", a.status)
 	}
@@ -59,13 +59,17 @@ func parseAnswer(b []byte) (a answer, err error) {
 }
 
 // readAnswer reads the answer to a job and its body. Bytes of the body are allocated
-// only after its length has been checked.
-func readAnswer(r io.Reader, j *Job) (a answer, body []byte, err error) {
+// only after its length has been checked. number is that of the request: a second answer to an
+// earlier job may have come after the worker was looked at.
+func readAnswer(r io.Reader, j *Job, number uint32) (a answer, body []byte, err error) {
 	var frame [responseLen]byte
 	if _, err = io.ReadFull(r, frame[:]); err != nil {
 		return a, nil, err
 	}
-	if a, err = parseAnswer(frame[:]); err != nil || a.status != 0 {
+	if a, err = parseAnswer(frame[:]); err == nil && a.number != number {
+		err = untrue("it answers job %d instead of job %d", a.number, number)
+	}
+	if err != nil || a.status != 0 {
 		return a, nil, err
 	}
 	if err := a.check(j); err != nil {

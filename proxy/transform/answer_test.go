@@ -121,13 +121,13 @@ func TestRequestFrame(t *testing.T) {
 		"0000003f" + "0000803f" + "09080706" + "51000000" + "00000040" + "00008040" + // focal point, background, quality, blur, sharpen
 		"04321400" + // watermark, effort
 		"80f0fa02" + "64000000" + "00000002" + "00200000" + "40787d01" + // limits
-		"0c0d0910" + "00000000000000000000000000000000" // colours
-	got := appendRequest(nil, &j)
+		"0c0d0910" + "04030201" + "000000000000000000000000" // colours, number
+	got := appendRequest(nil, &j, 0x01020304)
 	if text := hex.EncodeToString(got); text != want || len(got) != requestLen {
 		t.Errorf("got  %s\nwant %s", text, want)
 	}
 	j.Source.Type, j.Task.Output, j.Mark = AVIF, AVIF, nil
-	got = appendRequest(nil, &j)
+	got = appendRequest(nil, &j, 1)
 	le := binary.LittleEndian
 	if got[71] != 1 || le.Uint32(got[72:]) != maxPixelsAVIF || le.Uint32(got[8:]) != 0 || got[19]&2 != 0 {
 		t.Errorf("AVIF: effort %d, %d pixels, mark of %d bytes, flags %x", got[71], le.Uint32(got[72:]), le.Uint32(got[8:]), got[19])
@@ -154,7 +154,7 @@ func FuzzReadAnswer(f *testing.F) {
 		j := command(1, "ok", 0)
 		j.Task.Output = Format(output%6 + 1)
 		j.Task.Animate = output&1 == 1
-		a, body, err := readAnswer(bytes.NewReader(b), &j)
+		a, body, err := readAnswer(bytes.NewReader(b), &j, 0)
 		if err != nil {
 			if lie := (*answerError)(nil); !errors.As(err, &lie) && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 				t.Errorf("%v", err)

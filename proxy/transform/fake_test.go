@@ -63,7 +63,7 @@ func fakeWorker(mode string) {
 		os.Stdout.Write(bytes.Repeat([]byte("<html>"), 10))
 		pause()
 	case "abi":
-		abi = 2
+		abi = frameABI - 1
 	case "nameless":
 		version = ""
 	case "unless": // a file exists
@@ -93,6 +93,7 @@ func fakeWorker(mode string) {
 type fake struct {
 	seen   map[string]bool // owners
 	output Format
+	number uint32 // of the job
 	w, h   uint32
 	rest   int64 // of the source
 	kept   []byte
@@ -109,6 +110,7 @@ func answerFrame(status, bodyLen, w, h uint32) [responseLen / 4]uint32 {
 const fakeSide = 1000
 
 func (f *fake) send(numbers [responseLen / 4]uint32, body []byte) {
+	numbers[13] += f.number
 	var b []byte
 	for _, n := range numbers {
 		b = binary.LittleEndian.AppendUint32(b, n)
@@ -126,7 +128,7 @@ func (f *fake) job() bool {
 		return false
 	}
 	le := binary.LittleEndian
-	f.output, f.w, f.h = Format(frame[14]), le.Uint32(frame[20:]), le.Uint32(frame[24:])
+	f.output, f.w, f.h, f.number = Format(frame[14]), le.Uint32(frame[20:]), le.Uint32(frame[24:]), le.Uint32(frame[96:])
 	var command [commandLen]byte
 	n := min(int64(le.Uint32(frame[4:])), commandLen)
 	io.ReadFull(os.Stdin, command[:n])

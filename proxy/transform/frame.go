@@ -20,7 +20,7 @@ const (
 	requestLen  = 112
 	responseLen = 64
 
-	frameABI = 1
+	frameABI = 2
 )
 
 // ready is what a worker sends once, when its sandbox is complete.
@@ -52,8 +52,9 @@ func parseReady(b []byte) (ready, error) {
 	return ready{landlock: le.Uint32(b[8:]), version: version}, nil
 }
 
-// appendRequest appends the frame that begins a job, without the pictures that follow it.
-func appendRequest(b []byte, j *Job) []byte {
+// appendRequest appends the frame that begins a job, without the pictures that follow it. The answer has
+// its number.
+func appendRequest(b []byte, j *Job, number uint32) []byte {
 	le, t := binary.LittleEndian, &j.Task
 	f32 := func(b []byte, f float32) []byte { return le.AppendUint32(b, math.Float32bits(f)) }
 	u32 := func(b []byte, numbers ...int) []byte {
@@ -77,7 +78,7 @@ func appendRequest(b []byte, j *Job) []byte {
 	b = append(b, byte(t.MarkGravity), byte(t.MarkOpacity), byte(t.MarkScale), effortOf(t.Output))
 	b = u32(b, int(pixelsOf(j.Source.Type)), maxFrames, maxBody, MaxSide, maxResult)
 	b = append(b, j.Source.Colours.Primaries, j.Source.Colours.Transfer, mark.Colours.Primaries, mark.Colours.Transfer)
-	return append(b, make([]byte, 16)...)
+	return append(le.AppendUint32(b, number), make([]byte, 12)...)
 }
 
 // flags returns the bits of a request: 1 gray, 2 keep frames, 4 keep copyright, 8 background given, 16 tile

@@ -22,7 +22,7 @@ func TestGeneration(t *testing.T) {
 			if o.Mark() != "" {
 				j.Mark = &Blob{Header: Header{Type: PNG}, Size: 1}
 			}
-			sum.Write(appendRequest(nil, &j))
+			sum.Write(appendRequest(nil, &j, 0))
 		}
 	}
 	if got := fmt.Sprintf("%x", sum.Sum(nil)[:8]); got != want || generation != Generation {

@@ -64,6 +64,7 @@ func TestMisbehaviour(t *testing.T) {
 		{words: "number 8=9", want: ErrAnswer, ended: "map[answer:1]", killed: true},          // orientation
 		{words: "number 10=2", want: ErrAnswer, ended: "map[answer:1]", killed: true},         // alpha
 		{words: "number 11=4294967295", ended: "map[]"},                                       // time is only cut
+		{words: "number 13=1", want: ErrAnswer, ended: "map[answer:1]", killed: true},         // of another job
 		{words: "picture 1", output: JPEG, ended: "map[]"},
 		{words: "picture 2", output: PNG, ended: "map[]"},
 		{words: "picture 1", output: PNG, want: ErrAnswer, ended: "map[answer:1]", killed: true},

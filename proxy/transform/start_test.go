@@ -38,7 +38,7 @@ func TestStart(t *testing.T) {
 		{name: "closed output", mode: "closed", want: "it ended before it was ready"},
 		{name: "not ready", mode: "hang", want: "it was not ready after 200ms"},
 		{name: "garbage", mode: "garbage", want: "it is not an ixmage worker"},
-		{name: "other frames", mode: "abi", want: "version 2 of the frames, and this server version 1: build both from one source"},
+		{name: "other frames", mode: "abi", want: "version 1 of the frames, and this server version 2: build both from one source"},
 		{name: "no version", mode: "nameless", want: "does not tell its version"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

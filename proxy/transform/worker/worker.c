@@ -80,7 +80,7 @@ static void limit_cpu(void)
 
 static void serve(const struct request *request)
 {
-	struct response response = {.magic = RESPONSE_MAGIC};
+	struct response response = {.magic = RESPONSE_MAGIC, .number = request->number};
 	void *source = read_bytes(request->source_len), *mark = read_bytes(request->mark_len), *body = NULL;
 
 	limit_cpu();
@@ -96,7 +96,7 @@ static void serve(const struct request *request)
 
 int main(void)
 {
-	struct ready ready = {.magic = READY_MAGIC, .abi = 1};
+	struct ready ready = {.magic = READY_MAGIC, .abi = 2};
 	struct request request;
 
 	clearenv();

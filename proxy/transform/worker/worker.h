@@ -50,7 +50,8 @@ struct request {
 	uint32_t max_output;                                /* bytes */
 	uint32_t max_side, max_result;                      /* of the result, pixels over all frames */
 	struct cicp source_colours, mark_colours;
-	uint32_t reserved[4];
+	uint32_t number; /* of the job, which the response repeats */
+	uint32_t reserved[3];
 };
 
 enum status { OK, TOO_LARGE, BROKEN, UNSUPPORTED, CROP_OUTSIDE, RESULT_TOO_LARGE, INTERNAL };
@@ -61,7 +62,8 @@ struct response {
 	uint32_t source_width, source_height; /* as stored, one frame */
 	uint32_t orientation, source_frames, alpha;
 	uint32_t decode_us, encode_us;
-	uint32_t reserved[3];
+	uint32_t number; /* of the request */
+	uint32_t reserved[2];
 };
 
 _Static_assert(sizeof(struct ready) == 48, "ready");

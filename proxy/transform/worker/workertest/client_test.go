@@ -71,7 +71,8 @@ type request struct {
 	MaxPixels, MaxFrames, MaxOutput   uint32
 	MaxSide, MaxResult                uint32
 	SourceColours, MarkColours        [2]uint8
-	Reserved                          [4]uint32
+	Number                            uint32
+	Reserved                          [3]uint32
 }
 
 type response struct {
@@ -80,7 +81,8 @@ type response struct {
 	SourceWidth, SourceHeight        uint32
 	Orientation, SourceFrames, Alpha uint32
 	DecodeUS, EncodeUS               uint32
-	Reserved                         [3]uint32
+	Number                           uint32
+	Reserved                         [2]uint32
 }
 
 // built is the path of a program that make has built; the test is skipped without it.
@@ -104,6 +106,7 @@ type client struct {
 	out    io.Reader
 	stderr bytes.Buffer
 	ready  ready
+	number uint32 // of the last request
 }
 
 func start(tb testing.TB) *client {
@@ -167,7 +170,8 @@ var errDied = errors.New("the worker ended")
 
 // send writes the request with source and mark, and reads the answer.
 func (c *client) send(r request, source, mark []byte) (response, []byte, error) {
-	r.SourceLen, r.MarkLen = uint32(len(source)), uint32(len(mark))
+	c.number++
+	r.Number, r.SourceLen, r.MarkLen = c.number, uint32(len(source)), uint32(len(mark))
 	if len(mark) > 0 && r.MarkType == 0 {
 		r.MarkType = sniff(mark)
 	}
@@ -184,7 +188,7 @@ func (c *client) send(r request, source, mark []byte) (response, []byte, error) 
 	if err := binary.Read(c.out, binary.LittleEndian, &answer); err != nil {
 		return response{}, nil, errDied
 	}
-	if answer.Magic != 0x53525849 || answer.Reserved != [3]uint32{} || answer.BodyLen > r.MaxOutput {
+	if answer.Magic != 0x53525849 || answer.Number != r.Number || answer.Reserved != [2]uint32{} || answer.BodyLen > r.MaxOutput {
 		c.tb.Fatalf("a response of the wrong form: %+v", answer)
 	}
 	body := make([]byte, answer.BodyLen)

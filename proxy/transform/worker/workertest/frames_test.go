@@ -15,8 +15,8 @@ import (
 func TestReady(t *testing.T) {
 	t.Parallel()
 	c := start(t)
-	if c.ready.Magic != 0x31575849 || c.ready.ABI != 1 || c.ready.Landlock < 1 {
-		t.Errorf("ready is %+v, want IXW1, ABI 1 and Landlock", c.ready)
+	if c.ready.Magic != 0x31575849 || c.ready.ABI != 2 || c.ready.Landlock < 1 {
+		t.Errorf("ready is %+v, want IXW1, ABI 2 and Landlock", c.ready)
 	}
 	if version := strings.TrimRight(string(c.ready.Version[:]), "\x00"); !strings.HasPrefix(version, "8.") {
 		t.Errorf("libvips %q, want 8.x", version)
