@@ -105,6 +105,43 @@ func TestPurge(t *testing.T) {
 	}
 }
 
+// TestChangedInTheMeantime: a change of what somebody else has changed is refused, and works when it is
+// tried again at once, because the page has the new state by then.
+func TestChangedInTheMeantime(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.pictures("shop")
+	p := open(t, s)
+	p.signIn(s.token)
+	p.visit("#/aliases/shop", "What the key can do")
+	s.api(http.MethodPatch, "/aliases/shop", map[string]any{"ttl": "2h"}, http.StatusOK)
+	p.click("button", "Disable")
+	p.sees("another revision than If-Match says")
+	p.click("button", "Disable")
+	p.sees("shop is disabled")
+
+	s.api(http.MethodPatch, "/aliases/shop", map[string]any{"ttl": "3h"}, http.StatusOK)
+	p.click("button", "Remove")
+	p.fill("Type shop to confirm", "shop")
+	p.click("button", "Remove the alias")
+	p.sees("It has changed in the meantime")
+	p.click("button", "Remove the alias")
+	p.sees("Alias shop removed")
+
+	pair := map[string]string{"access_key_id": setup.gateway["reader_id"], "secret_access_key": setup.gateway["reader_secret"]}
+	s.api(http.MethodPost, "/credentials", map[string]string{
+		"name": "spare", "access_key_id": pair["access_key_id"], "secret_access_key": pair["secret_access_key"],
+	}, http.StatusCreated)
+	p.visit("#/credentials/spare", "A key pair that an operator registered")
+	s.api(http.MethodPut, "/credentials/spare", pair, http.StatusOK)
+	p.click("button", "Remove")
+	p.fill("Type spare to confirm", "spare")
+	p.click("button", "Remove")
+	p.sees("It has changed in the meantime")
+	p.click("button", "Remove")
+	p.sees("Credential spare removed")
+}
+
 // TestReadOnly: a token that may only read sees everything and can change nothing: buttons say which
 // role they need, and the API refuses the call without them.
 func TestReadOnly(t *testing.T) {

@@ -1,6 +1,6 @@
 // Components that screens are built from.
 import { html, createContext, useCallback, useContext, useEffect, useId, useLayoutEffect, useMemo, useRef, useState } from './preact.js';
-import { picture, url } from './api.js';
+import { call, picture, url } from './api.js';
 import { ago, elapsed, exact, line } from './format.js';
 
 // ---- Session and roles
@@ -45,7 +45,7 @@ export function Action({ role = 'read', kind = '', href, onClick, disabled, chil
 // ---- Loading
 
 // useLoad calls load(signal) at once and when deps change. It returns {data, error,
-// loading, reload, set}; data stays while it is loaded again.
+// loading, reload, renew, set}; data stays while it is loaded again. renew returns when it is there.
 export function useLoad(load, deps) {
   const [state, setState] = useState({ loading: true });
   const [turn, setTurn] = useState(0);
@@ -58,7 +58,19 @@ export function useLoad(load, deps) {
     );
     return () => stop.abort();
   }, [...deps, turn]);
-  return { ...state, reload: () => setTurn((n) => n + 1), set: (data) => setState({ data, loading: false }) };
+  const set = (data) => setState({ data, loading: false });
+  return { ...state, reload: () => setTurn((n) => n + 1), renew: async () => set(await load()), set };
+}
+
+// change calls with the ETag of what was loaded with call, and returns the answer. If that has changed
+// in the meantime, the page has it as it is now before change fails, and whoever tries again has seen it.
+export async function change(loaded, method, at, body) {
+  try {
+    return await call(method, at, { body, match: loaded.data.etag });
+  } catch (err) {
+    if (err.status === 412) await loaded.renew();
+    throw err;
+  }
 }
 
 // Loaded shows what useLoad returned: children is a function of the data. title is the

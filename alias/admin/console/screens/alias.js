@@ -4,7 +4,7 @@ import { AliasTabs } from '../alias_tabs.js';
 import { call, get, path } from '../api.js';
 import { bytes, count, day, exact, hour, link, location as covers, percent, plural, served, slots, spared, total } from '../format.js';
 import { Verdicts } from '../operation_view.js';
-import { Action, Badge, Bars, Card, Code, Confirm, Facts, Form, Loaded, Page, Picture, State, Time, toast, useLoad } from '../ui.js';
+import { Action, Badge, Bars, Card, Code, Confirm, Facts, Form, Loaded, Page, Picture, State, Time, change, toast, useLoad } from '../ui.js';
 import { Rotate } from './credential.js';
 
 export default function Alias({ params: { name } }) {
@@ -16,8 +16,8 @@ export default function Alias({ params: { name } }) {
     return () => clearInterval(timer);
   }, [closed]);
   const server = useLoad((signal) => get('/server', {}, signal), []);
-  return html`<${Loaded} of=${alias} what="the alias" title=${name}>${({ data: a, etag }) => html`
-    <${Head} a=${a} etag=${etag} provisioned=${credential.data?.kind === 'provisioned'} reload=${alias.reload} set=${alias.set} />
+  return html`<${Loaded} of=${alias} what="the alias" title=${name}>${({ data: a }) => html`
+    <${Head} alias=${alias} a=${a} provisioned=${credential.data?.kind === 'provisioned'} />
     <${AliasTabs} name=${name} current="Overview" />
     <div class="columns">
       <${Overview} a=${a} credential=${credential.data} base=${server.data?.public_url} />
@@ -28,21 +28,16 @@ export default function Alias({ params: { name } }) {
     <div class="columns"><${Purge} name=${name} /><${Explain} a=${a} /></div>`}<//>`;
 }
 
-function Head({ a, etag, provisioned, reload, set }) {
+function Head({ alias, a, provisioned }) {
   const [asking, setAsking] = useState('');
   const close = () => setAsking('');
   const enable = async () => {
-    try {
-      const answer = await call('PATCH', path`/aliases/${a.name}`, { body: { enabled: !a.enabled }, match: etag });
-      set(answer);
-      toast(answer.data.enabled ? `${a.name} is enabled` : `${a.name} is disabled: every key is 404`);
-    } catch (err) {
-      if (err.status === 412) reload();
-      throw err;
-    }
+    const answer = await change(alias, 'PATCH', path`/aliases/${a.name}`, { enabled: !a.enabled });
+    alias.set(answer);
+    toast(answer.data.enabled ? `${a.name} is enabled` : `${a.name} is disabled: every key is 404`);
   };
   const remove = async () => {
-    await call('DELETE', path`/aliases/${a.name}`, { match: etag });
+    await change(alias, 'DELETE', path`/aliases/${a.name}`);
     toast(`Alias ${a.name} removed`);
     location.hash = link(['aliases']);
   };

@@ -3,12 +3,12 @@ import { html, useState } from '../preact.js';
 import { call, path } from '../api.js';
 import { link } from '../format.js';
 import { written } from '../alias_form.js';
-import { Action, Badge, Card, Confirm, Dialog, Facts, Form, Loaded, Page, State, Time, toast, useLoad } from '../ui.js';
+import { Action, Badge, Card, Confirm, Dialog, Facts, Form, Loaded, Page, State, Time, change, toast, useLoad } from '../ui.js';
 import { pairFields, roleFields } from '../credential_form.js';
 
 export default function Credential({ params: { name } }) {
   const credential = useLoad((signal) => call('GET', path`/credentials/${name}`, { signal }), [name]);
-  return html`<${Loaded} of=${credential} what="the credential" title=${name}>${(answer) => html`<${Shown} c=${answer.data} etag=${answer.etag} set=${credential.set} />`}<//>`;
+  return html`<${Loaded} of=${credential} what="the credential" title=${name}>${(answer) => html`<${Shown} credential=${credential} c=${answer.data} />`}<//>`;
 }
 
 // follow shows the operation that a call has started.
@@ -17,19 +17,19 @@ function follow({ data, location: at }, otherwise) {
   else otherwise();
 }
 
-function Shown({ c, etag, set }) {
+function Shown({ credential, c }) {
   const [open, setOpen] = useState('');
   const close = () => setOpen('');
   const at = path`/credentials/${c.name}`;
   const provisioned = c.kind === 'provisioned';
   const pair = c.kind === 'static';
   const role = c.kind === 'role';
-  const remove = async () => follow(await call('DELETE', at, { match: etag }), () => {
+  const remove = async () => follow(await change(credential, 'DELETE', at), () => {
     toast(`Credential ${c.name} removed`);
     location.hash = link(['credentials']);
   });
   const write = (method) => async (form) => {
-    set(await call(method, at, { body: method === 'PUT' ? written(form) : form, match: etag }));
+    credential.set(await change(credential, method, at, method === 'PUT' ? written(form) : form));
     toast(`Credential ${c.name} changed`);
     close();
   };

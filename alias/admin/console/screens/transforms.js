@@ -6,7 +6,7 @@ import { link } from '../format.js';
 import { encode, option, unsigned, urlPath, withOption } from '../options.js';
 import { Preview } from '../preview.js';
 import { changed } from '../alias_form.js';
-import { Action, Card, Code, Confirm, Field, Form, Grid, Loaded, Page, toast, useLoad } from '../ui.js';
+import { Action, Card, Code, Confirm, Field, Form, Grid, Loaded, Page, change, toast, useLoad } from '../ui.js';
 import { MakeKey } from './signing.js';
 
 const ladder = [20, 40, 60, 120, 250, 330, 500, 960, 1280, 1920, 3840];
@@ -32,15 +32,10 @@ export default function Transforms({ params: { name } }) {
   const server = useLoad((signal) => get('/server', {}, signal), []);
   const [draft, setDraft] = useState({ name: '', query: '', turn: 0 }); // on the bench; turn counts those that were put there
   const bench = useRef();
-  const change = async (body) => {
-    try {
-      const answer = await call('PATCH', path`/aliases/${name}`, { body, match: alias.data.etag });
-      alias.set(answer);
-      return answer.data;
-    } catch (err) {
-      if (err.status === 412) alias.reload();
-      throw err;
-    }
+  const patch = async (body) => {
+    const answer = await change(alias, 'PATCH', path`/aliases/${name}`, body);
+    alias.set(answer);
+    return answer.data;
   };
   const made = () => {
     keys.reload();
@@ -55,9 +50,9 @@ export default function Transforms({ params: { name } }) {
     <${Page} title=${name} lead="Its pictures in other sizes, crops and formats." />
     <${AliasTabs} name=${name} current="Transforms" />
     <${Off} state=${server.data?.transforms} mode=${a.transforms} />
-    <${Card} title="Who may ask for what"><${Rules} a=${a} change=${change} /><//>
-    <${Templates} a=${a} change=${change} onEdit=${edit} />
-    <div ref=${bench}><${Bench} a=${a} draft=${draft} setDraft=${setDraft} change=${change} keys=${keys} onMade=${made} server=${server.data} /></div>`}<//>`;
+    <${Card} title="Who may ask for what"><${Rules} a=${a} patch=${patch} /><//>
+    <${Templates} a=${a} patch=${patch} onEdit=${edit} />
+    <div ref=${bench}><${Bench} a=${a} draft=${draft} setDraft=${setDraft} patch=${patch} keys=${keys} onMade=${made} server=${server.data} /></div>`}<//>`;
 }
 
 // Off says why no picture is transformed. state is undefined while it is not known.
@@ -68,23 +63,23 @@ function Off({ state, mode }) {
     <p>Build the worker with <code>make worker</code>, and start the server with <code>--transform-worker</code> and its path. Until then a query changes nothing; what is set below is kept.</p></div>`;
 }
 
-function Rules({ a, change }) {
+function Rules({ a, patch }) {
   const fields = rules.map((f) => f.name);
   const before = Object.fromEntries(fields.map((n) => [n, a[n]]));
   const save = async (values) => {
     const edits = changed(before, values);
     if (edits.widths === undefined) delete edits.widths; // hidden
-    if (Object.keys(edits).length) await change(edits);
+    if (Object.keys(edits).length) await patch(edits);
     toast('Saved');
   };
   return html`<${Form} fields=${rules} initial=${before} role="alias" onSubmit=${save} />`;
 }
 
-function Templates({ a, change, onEdit }) {
+function Templates({ a, patch, onEdit }) {
   const [asked, setAsked] = useState(null);
   const list = Object.entries(a.templates).sort(([x], [y]) => (x < y ? -1 : 1));
   const remove = async () => {
-    await change({ templates: { [asked]: null } });
+    await patch({ templates: { [asked]: null } });
     toast(`The template ${asked} is deleted`);
   };
   return html`<${Card} title="Templates" actions=${html`<${Action} role="alias" onClick=${() => onEdit({ name: '', query: '' })}>Add a template<//>`}>
@@ -114,7 +109,7 @@ const browsers = [
 const remembered = (name) => `ixmage-preview-${name}`;
 
 // Bench tries options on a picture, and keeps them as a template.
-function Bench({ a, draft, setDraft, change, keys, onMade, server }) {
+function Bench({ a, draft, setDraft, patch, keys, onMade, server }) {
   const [picture, setPicture] = useState(sessionStorage.getItem(remembered(a.name)) || a.canary);
   const [accept, setAccept] = useState(browsers[0].value);
   const [problems, setProblems] = useState([]);
@@ -137,7 +132,7 @@ function Bench({ a, draft, setDraft, change, keys, onMade, server }) {
     <${Field} field=${{ name: 'query', label: 'Options', placeholder: 'w=240&h=240&fit=cover', wide: true, hint: 'As in the query of a URL. All of them are in docs/transforms.md.' }} value=${draft.query} problems=${problems} set=${set} />
     <${Preview} turn=${`${a.revision} ${keys.data?.signing_keys.length}`} name=${a.name} picture=${picture} query=${query} accept=${accept} onProblems=${setProblems} explain=${explain} idle=${idle} />
     ${query && !idle && problems.length === 0 && html`<${Who} a=${a} query=${query} picture=${picture} base=${server?.public_url} />`}
-    <${Keep} a=${a} draft=${draft} query=${query} setDraft=${setDraft} change=${change} />
+    <${Keep} a=${a} draft=${draft} query=${query} setDraft=${setDraft} patch=${patch} />
   <//>`;
 }
 
@@ -155,12 +150,12 @@ function Who({ a, query, picture, base }) {
 }
 
 // Keep stores the options of the bench as a template.
-function Keep({ a, draft, query, setDraft, change }) {
+function Keep({ a, draft, query, setDraft, patch }) {
   const exists = Object.hasOwn(a.templates, draft.name);
   const fields = [{ name: 'name', label: 'Name of the template', placeholder: 'thumb' }];
   const save = async () => {
     try {
-      const { templates } = await change({ templates: { [draft.name]: query } });
+      const { templates } = await patch({ templates: { [draft.name]: query } });
       setDraft({ ...draft, query: templates[draft.name] }); // as it is stored
     } catch (err) { // the problems of the one template that this form knows
       err.errors = err.errors?.map((e) => (e.field.startsWith('templates') ? { ...e, field: 'name' } : e));
