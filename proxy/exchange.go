@@ -35,7 +35,7 @@ type exchange struct {
 
 	alias   string      // empty unless it is in the registry
 	route   alias.Route // the object's; zero before it is known
-	terms   *terms      // nil: no option, and no signature
+	terms   terms       // of the query
 	series  Series
 	cache   string
 	triedS3 bool // without success: the answer is stale

@@ -139,7 +139,7 @@ func (p *Proxy) explainOptions(t *ExplainedTransform, a *alias.Alias, o transfor
 	if format == transform.Raw {
 		t.Format = ""
 	}
-	return &variant{object: u.path, options: o, accepts: accepts, name: nameVariant(o, accepts, p.transforms.Version())}
+	return &variant{object: u.path, options: &o, accepts: accepts, name: nameVariant(o, accepts, p.transforms.Version())}
 }
 
 // explainVariant changes the explanation of an object into that of a variant of it.

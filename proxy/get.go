@@ -84,7 +84,7 @@ func (p *Proxy) serveObject(x *exchange, key string) {
 		cond.byteRange, cond.ranges = "", 0 // ranges are for GET (RFC 9110, section 14.2)
 	}
 	ck := keyOf(x.route.Alias, key)
-	if v := x.variant(); v != nil {
+	if v := x.terms.variant; v != nil {
 		ck = ck.Variant(v.name)
 	}
 	e, ok := p.cache.Hit(ck, x.start)
@@ -121,7 +121,7 @@ func (p *Proxy) serveMiss(x *exchange, ck cache.Key, cond *conditions) {
 	x.cache = cacheMiss
 	var err error
 	switch {
-	case x.variant() != nil:
+	case x.terms.variant != nil:
 		err = p.fetched(x, route, ck, cond)
 		for range 2 { // it may meet another one again
 			if x.isLimitOfOther(err) {
@@ -241,7 +241,7 @@ func (p *Proxy) representationFor(x *exchange, r *cache.Reader, ck cache.Key) (*
 		return f, err
 	}
 	w := rangeRequest{route: x.route, key: ck, obj: f.obj, span: x.span}
-	if x.variant() == nil && strongTag(f.obj.etag) != "" {
+	if x.terms.variant == nil && strongTag(f.obj.etag) != "" {
 		f.rest = func(off int64) (chunkReader, error) {
 			w.byteRange = byteRange{off, math.MaxInt64}
 			return p.cache.Stream(p.base, ck, p.loadRange(w))

@@ -77,9 +77,7 @@ func (p *Proxy) servePlaceholder(x *exchange, path string, prob problem) bool {
 	h := &x.fc.Response.Header
 	x.common(h)
 	h.SetCanonical(nameCacheControl, maxAgeHeader(placeholderMaxAge(prob, a)))
-	if x.terms != nil {
-		x.limit(h)
-	}
+	x.limit(h)
 	x.allowOrigin(h)
 	if prob.status == http.StatusServiceUnavailable {
 		h.SetCanonical(nameRetryAfter, []byte(retryAfter(x.err)))

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"github.com/gofiber/fiber/v2/utils"
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"ixmage/alias"
@@ -56,7 +57,7 @@ func (s queries) of(a *alias.Alias, query []byte, free bool) (*parsedQuery, erro
 	remember := len(query) <= maxQuery && !hasSignature(query)
 	key := queryKey{a, "", free}
 	if remember {
-		key.query = string(query)
+		key.query = utils.UnsafeString(query) // Get does not keep it
 		if q, ok := s.known.Get(key); ok {
 			return q, nil
 		}
@@ -68,6 +69,7 @@ func (s queries) of(a *alias.Alias, query []byte, free bool) (*parsedQuery, erro
 	q := &parsedQuery{options: o, version: s.version}
 	if remember {
 		q.names = variantNames(o, s.version)
+		key.query = string(query)
 		s.known.Add(key, q)
 	}
 	return q, nil

@@ -15,20 +15,12 @@ import (
 	"ixmage/proxy/transform"
 )
 
-// terms are what the query of a request says about the answer.
+// terms are what the query of a request says about the answer. The zero value says nothing.
 type terms struct {
 	variant    *variant  // nil: the object itself is asked for
 	signed     bool      // the answer is for those who have the URL
 	until      time.Time // when the URL ends; zero: never
 	negotiated bool      // the answer depends on Accept
-}
-
-// variant is what is asked for instead of the object, or nil.
-func (x *exchange) variant() *variant {
-	if x.terms == nil {
-		return nil
-	}
-	return x.terms.variant
 }
 
 // unsignedError is the refusal of a request that needs a signature. Clients get one answer for
@@ -42,7 +34,7 @@ func (e *unsignedError) Unwrap() error { return e.reason }
 var errSigned = fmt.Errorf("%w, and an option needs it", signature.ErrMissing)
 
 // readQuery decides what a request asks for, and whether it may: first the signature, then the
-// options. It sets x.terms if either matters.
+// options. It sets x.terms.
 func (p *Proxy) readQuery(x *exchange, uri []byte, object string) error {
 	a := x.route.Alias
 	path, query, asks := bytes.Cut(uri, []byte{'?'})
@@ -55,7 +47,7 @@ func (p *Proxy) readQuery(x *exchange, uri []byte, object string) error {
 		if err != nil {
 			return &unsignedError{err}
 		}
-		x.terms = &terms{signed: locked, until: until}
+		x.terms = terms{signed: locked, until: until}
 		if transforms {
 			return p.readOptions(x, query, object, true)
 		}
@@ -108,14 +100,11 @@ func (p *Proxy) readOptions(x *exchange, query []byte, object string, free bool)
 	if err != nil || q.options.IsZero() {
 		return err
 	}
-	if x.terms == nil {
-		x.terms = new(terms)
-	}
 	var accepts transform.Accepts
 	if x.terms.negotiated = q.options.Negotiable(); x.terms.negotiated {
 		accepts = p.accepted(x.fc.Request.Header.Peek(fasthttp.HeaderAccept))
 	}
-	x.terms.variant = &variant{object: object, options: q.options, accepts: accepts, name: q.name(accepts)}
+	x.terms.variant = &variant{object: object, options: &q.options, accepts: accepts, name: q.name(accepts)}
 	return nil
 }
 

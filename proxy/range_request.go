@@ -15,7 +15,7 @@ import (
 
 // separateRange is that of the conditions. S3 has no ranges of a variant.
 func (x *exchange) separateRange(r *cache.Reader, c *conditions) (byteRange, bool) {
-	if x.variant() != nil {
+	if x.terms.variant != nil {
 		return byteRange{}, false
 	}
 	return c.separateRange(r)

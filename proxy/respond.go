@@ -73,9 +73,7 @@ func (x *exchange) describe(h *fasthttp.ResponseHeader, f *representation) {
 		h.SetCanonical(nameCacheControl, f.obj.cacheControlFor(x.route.Alias))
 		h.SetCanonical(nameAge, f.age)
 	}
-	if x.terms != nil {
-		x.limit(h)
-	}
+	x.limit(h)
 	h.SetCanonical(nameCacheStatus, f.status)
 	x.allowOrigin(h)
 }
@@ -87,7 +85,7 @@ func (x *exchange) limit(h *fasthttp.ResponseHeader) {
 	}
 	if own := x.route.Alias.CacheControl; x.terms.signed && own == "" || !x.terms.until.IsZero() {
 		age, _ := strconv.ParseInt(string(h.PeekBytes(nameAge)), 10, 64)
-		t := *x.terms
+		t := x.terms
 		t.signed = t.signed && own == ""
 		h.SetCanonical(nameCacheControl, t.limit(h.PeekBytes(nameCacheControl), age, x.start))
 	}
@@ -308,7 +306,7 @@ func (x *exchange) allowOrigin(h *fasthttp.ResponseHeader) {
 	if origins[0] == alias.AnyOrigin {
 		h.SetCanonical(nameAllowOrigin, anyOrigin)
 	} else {
-		if x.terms != nil && x.terms.negotiated {
+		if x.terms.negotiated {
 			h.SetCanonical(nameVary, varyBoth)
 		} else {
 			h.SetCanonical(nameVary, varyOrigin)

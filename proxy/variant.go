@@ -50,10 +50,10 @@ var errUnconfirmed = errors.New("the object of the variant cannot be revalidated
 
 // variant is a picture that a request asks for instead of the stored one.
 type variant struct {
-	object  string // its path in the alias
-	options transform.Options
-	accepts transform.Accepts // what the client takes, if the options leave the format to it
-	name    string            // in the cache
+	object  string             // its path in the alias
+	options *transform.Options // not to be changed: requests share them
+	accepts transform.Accepts  // what the client takes, if the options leave the format to it
+	name    string             // in the cache
 }
 
 // nameVariant names a variant: by the canonical form of its options, what is left of Accept, and
@@ -76,7 +76,7 @@ func (v *variant) key(a *alias.Alias) cache.Key { return keyOf(a, v.object).Vari
 
 // loadOf returns the load of what an exchange is about: the object of ck, or a variant.
 func (p *Proxy) loadOf(x *exchange, ck cache.Key) cache.Load {
-	if v := x.variant(); v != nil {
+	if v := x.terms.variant; v != nil {
 		return p.loadVariant(x.route, v, x.payer(), x.span)
 	}
 	return p.load(x.route, ck.Object, x.span)
@@ -159,7 +159,7 @@ func (m *variantMaker) make(ctx context.Context, in sources, stored *object) (*c
 		return unchangedSource(m.dated(stored.renewed(source.obj), source.obj, stale)), nil
 	}
 	r := transform.Request{
-		Owner: m.route.Alias.ID, Client: m.client, Options: m.options, Accepts: m.accepts, Source: source.blob,
+		Owner: m.route.Alias.ID, Client: m.client, Options: *m.options, Accepts: m.accepts, Source: source.blob,
 	}
 	if mark != nil {
 		r.Mark = &mark.blob

@@ -335,7 +335,7 @@ func TestVariantOfOtherClient(t *testing.T) {
 	route, _ := e.proxy.registry.Lookup("shop")
 	o, _, err := transform.Parse([]byte("w=120"))
 	must(t, err)
-	v := &variant{object: "a.jpg", options: o, name: nameVariant(o, 0, e.Version())}
+	v := &variant{object: "a.jpg", options: &o, name: nameVariant(o, 0, e.Version())}
 	limited, got := make(chan error, 1), make(chan variantAnswer, 1)
 	go func() {
 		_, err := e.proxy.cache.Get(t.Context(), v.key(route.Alias), e.proxy.loadVariant(route, v, "198.51.100.7", nil))
