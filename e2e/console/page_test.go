@@ -30,6 +30,7 @@ import (
 type page struct {
 	t      *testing.T
 	server *server
+	origin string          // of the console
 	ctx    context.Context //nolint:containedctx // the library keeps the tab in it
 
 	watched  atomic.Bool // whether problems fail the test
@@ -42,7 +43,7 @@ type page struct {
 // violation of the Content-Security-Policy, and no request to another origin.
 func open(t *testing.T, s *server) *page {
 	t.Helper()
-	p := &page{t: t, server: s}
+	p := &page{t: t, server: s, origin: s.admin}
 	p.watched.Store(true)
 	var cancel context.CancelFunc
 	p.ctx, cancel = chromedp.NewContext(setup.browser, chromedp.WithNewBrowserContext(), chromedp.WithListener(p.watch))
@@ -53,7 +54,7 @@ func open(t *testing.T, s *server) *page {
 	call(p, audits.Enable, cdp.Empty{})
 	call(p, runtime.Enable, cdp.Empty{})
 	p.resize(1280, 800)
-	call(p, cdppage.Navigate, cdppage.NavigateParams{URL: s.admin + "/"})
+	call(p, cdppage.Navigate, cdppage.NavigateParams{URL: p.origin + "/"})
 	return p
 }
 
@@ -110,7 +111,7 @@ func (p *page) watch(event any) {
 		p.mu.Lock()
 		p.requests = append(p.requests, e.Request.Method+" "+e.Request.URL)
 		p.mu.Unlock()
-		if !strings.HasPrefix(e.Request.URL, p.server.admin+"/") && !strings.HasPrefix(e.Request.URL, "data:") && !strings.HasPrefix(e.Request.URL, "blob:"+p.server.admin) {
+		if !strings.HasPrefix(e.Request.URL, p.origin+"/") && !strings.HasPrefix(e.Request.URL, "data:") && !strings.HasPrefix(e.Request.URL, "blob:"+p.origin) {
 			problem = "request to another origin: " + e.Request.URL
 		}
 	}
