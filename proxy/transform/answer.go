@@ -59,15 +59,15 @@ func parseAnswer(b []byte) (a answer, err error) {
 }
 
 // readAnswer reads the answer to a job and its body. Bytes of the body are allocated
-// only after its length has been checked. number is that of the request: a second answer to an
-// earlier job may have come after the worker was looked at.
+// only after its length has been checked. number is that of the request: errOtherJob is an answer to
+// an earlier job, which may have come after the worker was looked at.
 func readAnswer(r io.Reader, j *Job, number uint32) (a answer, body []byte, err error) {
 	var frame [responseLen]byte
 	if _, err = io.ReadFull(r, frame[:]); err != nil {
 		return a, nil, err
 	}
 	if a, err = parseAnswer(frame[:]); err == nil && a.number != number {
-		err = untrue("it answers job %d instead of job %d", a.number, number)
+		err = errOtherJob
 	}
 	if err != nil || a.status != 0 {
 		return a, nil, err

@@ -80,13 +80,14 @@ func (p *Pool) work(ctx context.Context, w *worker, j *Job, report *Report) (*Re
 }
 
 // blame remembers the picture of a job that killed its worker. SIGKILL from outside, by an operator or by the
-// kernel for want of memory, may have had another cause: the second one within some minutes counts.
+// kernel for want of memory, and an answer to another job may have had another cause: the second one within
+// some minutes counts.
 func (p *Pool) blame(j *Job, err error, now time.Time) error {
 	id := j.killer()
 	switch {
 	case errors.Is(err, errUntouched):
 		return err
-	case errors.Is(err, errKilled):
+	case isSuspect(err):
 		if !p.suspects.has(id, now) {
 			p.suspects.add(id, now)
 			return err
@@ -136,7 +137,7 @@ func outcomeOf(err error) string {
 		return OutcomeRefused
 	case errors.Is(err, ErrTimeout):
 		return OutcomeTimeout
-	case errors.Is(err, ErrCrashed), errors.Is(err, ErrAnswer), errors.Is(err, errKilled):
+	case errors.Is(err, ErrCrashed), errors.Is(err, ErrAnswer), isSuspect(err):
 		return OutcomeCrashed
 	case errors.Is(err, ErrOverloaded):
 		return OutcomeOverloaded
@@ -184,7 +185,7 @@ func (w *worker) run(ctx context.Context, j *Job, cfg Config, send *sender) (ans
 	a, body, err := readAnswer(w.stdout, j, w.number)
 	var wrong *answerError
 	switch {
-	case errors.As(err, &wrong):
+	case errors.As(err, &wrong), errors.Is(err, errOtherJob):
 		w.end(EndAnswer)
 	case err != nil:
 		err = w.died(err)
@@ -238,6 +239,9 @@ func (w *worker) endError(ctx context.Context, err error) error {
 	case EndAbandoned:
 		return context.Cause(ctx)
 	case EndAnswer:
+		if errors.Is(err, errOtherJob) {
+			return err
+		}
 		return fmt.Errorf("%w: %w", ErrAnswer, err)
 	case EndSource:
 		if !errors.Is(err, ErrSource) {

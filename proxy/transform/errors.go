@@ -23,14 +23,24 @@ var (
 
 // Errors that are an ErrOverloaded: not the picture was too much, but what else the machine does.
 var (
-	errStarved = &machineError{"waited for a processor for most of its time, and was killed at its deadline"}
-	errKilled  = &machineError{"was killed from outside, or by the kernel for want of memory"}
+	errStarved  = &machineError{"waited for a processor for most of its time, and was killed at its deadline", false}
+	errKilled   = &machineError{"was killed from outside, or by the kernel for want of memory", true}
+	errOtherJob = &machineError{"answered another job than its last one", true}
 )
 
-type machineError struct{ what string }
+type machineError struct {
+	what    string
+	suspect bool // the picture may be to blame after all
+}
 
 func (e *machineError) Error() string      { return "the transform worker " + e.what }
 func (*machineError) Is(target error) bool { return target == ErrOverloaded }
+
+// isSuspect reports whether err is a death of a worker for which the picture may be to blame.
+func isSuspect(err error) bool {
+	e, ok := errors.AsType[*machineError](err)
+	return ok && e.suspect
+}
 
 // Killed reports whether err means that a picture killed its worker, now or a short time ago.
 func Killed(err error) bool {

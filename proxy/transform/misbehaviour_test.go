@@ -64,7 +64,7 @@ func TestMisbehaviour(t *testing.T) {
 		{words: "number 8=9", want: ErrAnswer, ended: "map[answer:1]", killed: true},          // orientation
 		{words: "number 10=2", want: ErrAnswer, ended: "map[answer:1]", killed: true},         // alpha
 		{words: "number 11=4294967295", ended: "map[]"},                                       // time is only cut
-		{words: "number 13=1", want: ErrAnswer, ended: "map[answer:1]", killed: true},         // of another job
+		{words: "number 13=1", want: errOtherJob, ended: "map[answer:1]"},                     // and one more
 		{words: "picture 1", output: JPEG, ended: "map[]"},
 		{words: "picture 2", output: PNG, ended: "map[]"},
 		{words: "picture 1", output: PNG, want: ErrAnswer, ended: "map[answer:1]", killed: true},
@@ -106,28 +106,33 @@ func TestMisbehaviour(t *testing.T) {
 	}
 }
 
-// TestKilledFromOutside: a picture is not to blame for one SIGKILL, and is for the second one. Any other
-// death counts at once.
-func TestKilledFromOutside(t *testing.T) {
+// TestSuspects: a picture is not to blame for one SIGKILL, nor for one answer to the job before, and is for
+// the second one. Any other death counts at once.
+func TestSuspects(t *testing.T) {
 	t.Parallel()
-	cfg, e := fakeConfig(t, "ok")
-	p := startFakes(t, cfg)
-	j := command(1, "killed -", 0)
-	do := func(want error) {
-		t.Helper()
-		j.Source.Reader = command(1, "killed -", 0).Source.Reader
-		_, err := p.Do(t.Context(), j)
-		wantError(t, err, want)
-	}
-	do(ErrOverloaded)
-	if p.KilledBy(1, j.Source.ID, "") {
-		t.Error("the picture is blamed for the first death")
-	}
-	do(ErrCrashed)
-	do(ErrRemembered)
-	e.until(func() bool { return e.ended() == "map[crash:2]" })
-	if got := e.outcomes(); got != "map[crashed:2 refused:1]" {
-		t.Errorf("outcomes %s", got)
+	for words, ended := range map[string]string{"killed -": "map[crash:2]", "number 13=4294967295": "map[answer:2]"} {
+		t.Run(words, func(t *testing.T) {
+			t.Parallel()
+			cfg, e := fakeConfig(t, "ok")
+			p := startFakes(t, cfg)
+			j := command(1, words, 0)
+			do := func(want error) {
+				t.Helper()
+				j.Source.Reader = command(1, words, 0).Source.Reader
+				_, err := p.Do(t.Context(), j)
+				wantError(t, err, want)
+			}
+			do(ErrOverloaded)
+			if p.KilledBy(1, j.Source.ID, "") {
+				t.Error("the picture is blamed for the first death")
+			}
+			do(ErrCrashed)
+			do(ErrRemembered)
+			e.until(func() bool { return e.ended() == ended })
+			if got := e.outcomes(); got != "map[crashed:2 refused:1]" {
+				t.Errorf("outcomes %s", got)
+			}
+		})
 	}
 }
 

@@ -56,7 +56,7 @@ type Pool struct {
 	cfg      Config
 	forker   *forker
 	killers  *killers
-	suspects *killers // of one SIGKILL that nobody here has sent
+	suspects *killers // of one death that may have had another cause
 	aliases  *budget[int64]
 	clients  *budget[string]
 	version  string // set by Start, and landlock too
