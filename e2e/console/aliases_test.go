@@ -106,7 +106,7 @@ func TestPurge(t *testing.T) {
 }
 
 // TestChangedInTheMeantime: a change of what somebody else has changed is refused, and works when it is
-// tried again at once, because the page has the new state by then.
+// tried again at once, because the page has the new state by then. A form that would send old values closes.
 func TestChangedInTheMeantime(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -133,6 +133,15 @@ func TestChangedInTheMeantime(t *testing.T) {
 		"name": "spare", "access_key_id": pair["access_key_id"], "secret_access_key": pair["secret_access_key"],
 	}, http.StatusCreated)
 	p.visit("#/credentials/spare", "A key pair that an operator registered")
+	s.api(http.MethodPut, "/credentials/spare", pair, http.StatusOK)
+	p.click("button", "Change its expected scope")
+	p.click("button", "Save")
+	p.sees("another revision than If-Match says")
+	p.wait("the form has closed", `!document.querySelector('dialog[open]')`)
+	p.click("button", "Change its expected scope")
+	p.click("button", "Save")
+	p.sees("Credential spare changed")
+
 	s.api(http.MethodPut, "/credentials/spare", pair, http.StatusOK)
 	p.click("button", "Remove")
 	p.fill("Type spare to confirm", "spare")

@@ -327,7 +327,7 @@ func (p *page) sent(prefix string) []string {
 	defer p.mu.Unlock()
 	method, path, _ := strings.Cut(prefix, " ")
 	return slices.DeleteFunc(slices.Clone(p.requests), func(r string) bool {
-		return !strings.HasPrefix(r, method+" "+p.server.admin+"/api/v1"+path)
+		return !strings.HasPrefix(r, method+" "+p.origin+"/api/v1"+path)
 	})
 }
 

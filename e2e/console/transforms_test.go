@@ -107,13 +107,13 @@ func TestTransformRules(t *testing.T) {
 	p.click("button", "Save")
 	eventually(t, "the mode is stored", func() bool { return s.alias("shop")["transforms"] == "signed" })
 
-	s.api(http.MethodPatch, "/aliases/shop", map[string]any{"ttl": "2h"}, http.StatusOK)
+	s.api(http.MethodPatch, "/aliases/shop", map[string]any{"ttl": "2h", "access": "signed"}, http.StatusOK)
 	p.click("field", "Off")
 	p.click("button", "Save")
 	p.sees("It has changed in the meantime")
 	p.click("button", "Save")
 	eventually(t, "the mode is stored after a conflict", func() bool { return s.alias("shop")["transforms"] == "off" })
-	if got := s.alias("shop"); got["ttl"] != "2h0m0s" {
+	if got := s.alias("shop"); got["ttl"] != "2h0m0s" || got["access"] != "signed" {
 		t.Errorf("the change of somebody else has gone: %v", got)
 	}
 	p.sees("Transforms of this alias are off")

@@ -63,12 +63,12 @@ export function useLoad(load, deps) {
 }
 
 // change calls with the ETag of what was loaded with call, and returns the answer. If that has changed
-// in the meantime, the page has it as it is now before change fails, and whoever tries again has seen it.
+// in the meantime, the page has it as it is now before change fails.
 export async function change(loaded, method, at, body) {
   try {
     return await call(method, at, { body, match: loaded.data.etag });
   } catch (err) {
-    if (err.status === 412) await loaded.renew();
+    if (err.status === 412) await loaded.renew().catch(loaded.reload);
     throw err;
   }
 }
@@ -244,7 +244,7 @@ const belongs = (error, name) => error === name || error.startsWith(`${name}[`) 
 // type: text (default), password, number, checkbox, select, radio, textarea, or lines, checks and
 // numbers, whose value is an array. when(values) hides a field. Fields with a group are folded below the others
 // under its name. initial has the first values.
-// onSubmit(values) may throw a Problem: its errors appear at their fields.
+// onSubmit(values) may throw a Problem: its errors appear at their fields. What it returns are the values from then on.
 // onChange(values) sees each change, and may return other values. problems are errors that are known before a call.
 // Children stand before the buttons.
 export function Form({ fields, initial = {}, problems = [], submit = 'Save', kind = 'primary', role, onSubmit, onChange, onCancel, children }) {
@@ -266,7 +266,8 @@ export function Form({ fields, initial = {}, problems = [], submit = 'Save', kin
     setBusy(true);
     setError(null);
     try {
-      await onSubmit(Object.fromEntries(shown.map((f) => [f.name, values[f.name]])), values);
+      const saved = await onSubmit(Object.fromEntries(shown.map((f) => [f.name, values[f.name]])), values);
+      if (saved) setValues(saved);
     } catch (err) {
       setError(err);
     }

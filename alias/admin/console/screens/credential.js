@@ -29,8 +29,13 @@ function Shown({ credential, c }) {
     location.hash = link(['credentials']);
   });
   const write = (method) => async (form) => {
-    credential.set(await change(credential, method, at, method === 'PUT' ? written(form) : form));
-    toast(`Credential ${c.name} changed`);
+    try {
+      credential.set(await change(credential, method, at, method === 'PUT' ? written(form) : form));
+      toast(`Credential ${c.name} changed`);
+    } catch (err) {
+      if (err.status !== 412) throw err;
+      toast(err.message, 'bad'); // the form closes: it sends all its values, and was filled with old ones
+    }
     close();
   };
   return html`<${Page} title=${c.name} lead=${{ static: 'A key pair that an operator registered', provisioned: 'A key pair that ixmage made', anonymous: 'No key: requests are not signed',

@@ -63,14 +63,18 @@ function Off({ state, mode }) {
     <p>Build the worker with <code>make worker</code>, and start the server with <code>--transform-worker</code> and its path. Until then a query changes nothing; what is set below is kept.</p></div>`;
 }
 
+const rulesOf = (a) => Object.fromEntries(rules.map((f) => [f.name, a[f.name]]));
+
+// Rules sends what was changed in the form, and nothing that somebody else has changed since it was filled.
 function Rules({ a, patch }) {
-  const fields = rules.map((f) => f.name);
-  const before = Object.fromEntries(fields.map((n) => [n, a[n]]));
+  const [before, setBefore] = useState(() => rulesOf(a));
   const save = async (values) => {
     const edits = changed(before, values);
     if (edits.widths === undefined) delete edits.widths; // hidden
-    if (Object.keys(edits).length) await patch(edits);
+    const now = rulesOf(Object.keys(edits).length ? await patch(edits) : a);
+    setBefore(now);
     toast('Saved');
+    return now;
   };
   return html`<${Form} fields=${rules} initial=${before} role="alias" onSubmit=${save} />`;
 }
