@@ -181,7 +181,7 @@ func (w *worker) run(ctx context.Context, j *Job, cfg Config, send *sender) (ans
 	// The pictures are sent while the answer may already come: neither side waits for the
 	// other with a full pipe.
 	w.number++
-	go send.run(w, j, w.number)
+	go send.run(w, j)
 	a, body, err := readAnswer(w.stdout, j, w.number)
 	var wrong *answerError
 	switch {

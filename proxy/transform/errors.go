@@ -21,7 +21,7 @@ var (
 	ErrSlowSource = fmt.Errorf("%w: it was not complete at the deadline", ErrSource)
 )
 
-// Errors that are an ErrOverloaded: not the picture was too much, but what else the machine does.
+// Errors that are an ErrOverloaded: something other than the picture is the likely cause.
 var (
 	errStarved  = &machineError{"waited for a processor for most of its time, and was killed at its deadline", false}
 	errKilled   = &machineError{"was killed from outside, or by the kernel for want of memory", true}

@@ -24,7 +24,7 @@ type worker struct {
 	since         time.Time     // when it was ready
 	exited        chan struct{} // closed after the process has been waited for
 	ending        chan struct{} // closed by end
-	number        uint32        // of the last job, for the goroutine of the job
+	number        uint32        // of the last job; run sets it before the job's sender starts
 
 	mu          sync.Mutex // guards what follows
 	reason      string     // why the worker ends; "": it does not

@@ -20,9 +20,9 @@ type sender struct {
 
 // run sends j. If a picture cannot be read, the worker ends: it waits for the rest, and cannot be
 // told.
-func (s *sender) run(w *worker, j *Job, number uint32) {
+func (s *sender) run(w *worker, j *Job) {
 	defer close(s.done)
-	s.err = panics.Catch(s.log, "read a picture for a transform", func() error { return s.send(w, j, number) })
+	s.err = panics.Catch(s.log, "read a picture for a transform", func() error { return s.send(w, j) })
 	if panicked := (*panics.Error)(nil); errors.As(s.err, &panicked) {
 		s.err = fmt.Errorf("%w: %w", ErrSource, s.err)
 	}
@@ -47,8 +47,8 @@ func (s *sender) wait(w *worker) error {
 	return s.err
 }
 
-func (s *sender) send(w *worker, j *Job, number uint32) error {
-	if _, err := w.stdin.Write(appendRequest(make([]byte, 0, requestLen), j, number)); err != nil {
+func (s *sender) send(w *worker, j *Job) error {
+	if _, err := w.stdin.Write(appendRequest(make([]byte, 0, requestLen), j, w.number)); err != nil {
 		return errUntouched // it had died before
 	}
 	if err := s.sendBlob(w, &j.Source); err != nil || j.Mark == nil {
