@@ -40,7 +40,7 @@ func TestColdCrowd(t *testing.T) { //nolint:paralleltest // it measures, or fill
 	for i := range conns {
 		conns[i] = sendGet(t, s.public, "/shop/a.png")
 	}
-	eventually(t, "everybody waits", func() bool { return s.metric("ixmage_http_requests_in_flight") == crowd+1 })
+	s.waitBlocked(crowd + 1)
 	// Unread bytes make this a reset, which the server sees with its next write.
 	first.(*net.TCPConn).SetLinger(0)
 	first.Close()

@@ -220,7 +220,7 @@ func (s *env) crowd(t *testing.T, name string, body []byte) {
 		})
 	}
 	if len(body) > 1<<20 || before == 0 {
-		eventually(t, "all wait", func() bool { return s.metric("ixmage_http_requests_in_flight") >= 100 })
+		s.waitBlocked(100)
 	}
 	close(look)
 	if len(body) > 1<<20 {
@@ -490,7 +490,7 @@ func TestCrowdOfHeads(t *testing.T) {
 					how[r.Header.Get("Cache-Status")]++
 				})
 			}
-			eventually(t, "all wait", func() bool { return s.metric("ixmage_http_requests_in_flight") >= 100 })
+			s.waitBlocked(100)
 			close(release)
 			wg.Wait()
 			if n := s.calls("a.png"); n != tc.calls {
@@ -539,7 +539,7 @@ func TestRangeOfNextVersion(t *testing.T) {
 						wantRange(t, r, second, span)
 					})
 				}
-				eventually(t, "all wait", func() bool { return s.metric("ixmage_http_requests_in_flight") == 5 })
+				s.waitBlocked(5)
 				close(release)
 				wg.Wait()
 			})

@@ -49,7 +49,7 @@ func TestUnknownLengthIsShared(t *testing.T) {
 						}
 					})
 				}
-				eventually(t, "all wait", func() bool { return s.metric("ixmage_http_requests_in_flight") >= 50 })
+				s.waitBlocked(50)
 				close(release)
 				wg.Wait()
 				for range 3 {
