@@ -188,7 +188,7 @@ func (w *worker) run(ctx context.Context, j *Job, cfg Config, send *sender) (ans
 	case errors.As(err, &wrong), errors.Is(err, errOtherJob):
 		w.end(EndAnswer)
 	case err != nil:
-		err = w.died(err)
+		err = w.died(err, cfg.tune.dying)
 	}
 	if failed := send.wait(w); err == nil || errors.Is(failed, ErrSource) || errors.Is(failed, errUntouched) {
 		err = failed
@@ -201,8 +201,8 @@ func (w *worker) run(ctx context.Context, j *Job, cfg Config, send *sender) (ans
 }
 
 // died ends a worker whose output has ended, and returns errKilled instead of err if SIGKILL was why.
-func (w *worker) died(err error) error {
-	if w.diedOf(syscall.SIGKILL) {
+func (w *worker) died(err error, within time.Duration) error {
+	if w.diedOf(syscall.SIGKILL, within) {
 		err = errKilled
 	}
 	w.end(EndCrash)

@@ -238,7 +238,8 @@ func confinement() []byte {
 	unix.Getrlimit(unix.RLIMIT_AS, &space)
 	unix.Getrlimit(unix.RLIMIT_CORE, &core)
 	out.AS, out.Core = space.Max, core.Max
-	raw, _ := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	// The priority is that of the first thread: those that started before it was set keep theirs.
+	raw, _ := unix.Getpriority(unix.PRIO_PROCESS, os.Getpid())
 	out.Nice = 20 - raw  // as the kernel returns it
 	for fd := range 64 { // without opening one
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,7 +19,7 @@ import (
 // fakeParent is a server that is killed: it prints the process id of a worker that does a job.
 func fakeParent() {
 	p, err := Start(context.Background(), Config{
-		Path: os.Args[0], Memory: -1, tune: tune{args: []string{"fake-worker", "ok"}},
+		Path: os.Args[0], Memory: -1, tune: tune{args: []string{"fake-worker", "ok"}, start: time.Minute},
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

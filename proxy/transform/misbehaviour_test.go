@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
@@ -76,6 +77,9 @@ func TestMisbehaviour(t *testing.T) {
 			cfg, e := fakeConfig(t, "ok")
 			if errors.Is(tc.want, ErrTimeout) {
 				cfg.Timeout = 100 * time.Millisecond
+			}
+			if tc.words == "shut -" { // it lives, however long it is waited for
+				cfg.tune.dying = time.Millisecond
 			}
 			p := startFakes(t, cfg)
 			j := command(1, tc.words, tc.size)
@@ -217,6 +221,17 @@ func TestSlowSource(t *testing.T) {
 	}
 }
 
+// noted is a job that tells when its source is being read.
+func noted(j Job) (Job, <-chan struct{}) {
+	begun, r := make(chan struct{}), j.Source.Reader
+	note := sync.OnceFunc(func() { close(begun) })
+	j.Source.Reader = readFunc(func(b []byte) (int, error) {
+		note()
+		return r.Read(b)
+	})
+	return j, begun
+}
+
 // TestAbandoned: the end of its context kills the worker of a job, and only takes a waiting job
 // out of the queue.
 func TestAbandoned(t *testing.T) {
@@ -226,11 +241,12 @@ func TestAbandoned(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	waiting, leave := context.WithCancel(t.Context())
 	errs, left := make(chan error), make(chan error)
+	j, begun := noted(command(1, "hang -", 0))
 	go func() {
-		_, err := p.Do(ctx, command(1, "hang -", 0))
+		_, err := p.Do(ctx, j)
 		errs <- err
 	}()
-	e.until(func() bool { return p.Stats().Busy == 1 })
+	<-begun // from then on its end is that of the worker
 	go func() {
 		_, err := p.Do(waiting, command(1, "ok -", 0))
 		left <- err

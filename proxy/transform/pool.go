@@ -35,6 +35,7 @@ type tune struct {
 	jobs               int      // after which a worker is replaced
 	resident           int64    // bytes of memory of a worker that is replaced; 0: no limit
 	start, retry, turn time.Duration
+	dying              time.Duration               // as dyingTime
 	changed            func()                      // called with the pool's lock held
 	scheduled          func(*worker) processorTime // as worker.scheduled
 }
@@ -133,6 +134,7 @@ func (c *Config) setDefaults() {
 	c.tune.start = cmp.Or(c.tune.start, startTimeout)
 	c.tune.retry = cmp.Or(c.tune.retry, retryStart)
 	c.tune.turn = cmp.Or(c.tune.turn, turnTime)
+	c.tune.dying = cmp.Or(c.tune.dying, dyingTime)
 	if c.tune.scheduled == nil {
 		c.tune.scheduled = (*worker).scheduled
 	}

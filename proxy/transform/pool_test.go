@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -93,7 +94,10 @@ func fakeConfig(t testing.TB, mode string) (Config, *events) {
 	e := newEvents()
 	return Config{
 		Path: self, Workers: 1, Timeout: time.Minute, Memory: -1, Recorder: e, Log: slog.New(slog.DiscardHandler),
-		tune: tune{args: []string{"fake-worker", mode}, changed: func() { e.note(func() {}) }, scheduled: noWait},
+		tune: tune{
+			args: []string{"fake-worker", mode}, changed: func() { e.note(func() {}) }, scheduled: noWait,
+			start: time.Minute, dying: time.Minute, // no limit decides a test
+		},
 	}, e
 }
 
@@ -204,6 +208,38 @@ func TestClosed(t *testing.T) {
 	_, err := p.Do(t.Context(), command(1, "ok -", 0))
 	wantError(t, err, ErrOff)
 	p.Close()
+}
+
+// closing closes its pool when a worker is ready, before that counts, and waits for the end of all workers.
+type closing struct {
+	*events
+
+	pool atomic.Pointer[Pool]
+}
+
+func (c *closing) TransformWorkerStarted(ok bool) {
+	if p := c.pool.Load(); p != nil && ok {
+		p.abort()
+		c.until(func() bool { return c.ended() == "map[close:2]" })
+	}
+	c.events.TransformWorkerStarted(ok)
+}
+
+// TestClosedAtStart: a worker that ends at the moment in which it is ready counts as ended, since it counts
+// as started.
+func TestClosedAtStart(t *testing.T) {
+	t.Parallel()
+	cfg, e := fakeConfig(t, "ok")
+	c := &closing{events: e}
+	cfg.Recorder = c
+	p := startFakes(t, cfg)
+	c.pool.Store(p)
+	_, _ = p.Do(t.Context(), command(1, "ok -", 0)) // a second worker starts
+	e.until(func() bool { return e.ended() == "map[close:2]" })
+	p.Close()
+	if e.started != 2 {
+		t.Errorf("%d workers started, want 2", e.started)
+	}
 }
 
 func wantError(t *testing.T, err, want error) {

@@ -156,12 +156,12 @@ func (w *worker) end(reason string) string {
 const dyingTime = time.Second
 
 // diedOf reports whether the process, whose output has ended, died of a signal before it was killed here.
-func (w *worker) diedOf(signal syscall.Signal) bool {
+func (w *worker) diedOf(signal syscall.Signal, within time.Duration) bool {
 	select {
 	case <-w.exited:
 	case <-w.ending:
 		return false
-	case <-time.After(dyingTime): // it lives
+	case <-time.After(within): // it lives
 		return false
 	}
 	status, ok := w.cmd.ProcessState.Sys().(syscall.WaitStatus)

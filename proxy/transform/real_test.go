@@ -28,7 +28,7 @@ func startReal(t *testing.T, cfg Config) (*Pool, *events) {
 	cfg.Recorder = e
 	cfg.tune.changed = func() { e.note(func() {}) }
 	cfg.tune.scheduled = noWait
-	cfg.Timeout = time.Minute // no limit decides a test
+	cfg.Timeout, cfg.tune.start, cfg.tune.dying = time.Minute, time.Minute, time.Minute // no limit decides a test
 	return startFakes(t, cfg), e
 }
 

@@ -253,13 +253,15 @@ func (p *Pool) launch() (*worker, error) {
 			w.end(EndCrash)
 		}
 	}
+	if err == nil { // before it counts as started: Close may end it meanwhile, and reaped counts that
+		w.mu.Lock()
+		w.wasReady = true
+		w.mu.Unlock()
+	}
 	p.cfg.Recorder.TransformWorkerStarted(err == nil)
 	if err != nil {
 		return nil, err
 	}
-	w.mu.Lock()
-	w.wasReady = true
-	w.mu.Unlock()
 	return w, nil
 }
 

@@ -127,10 +127,14 @@ func TestFair(t *testing.T) {
 	first, g := gated(command(1, "ok -", 0))
 	run(t.Context(), p, done, "a0", first)
 	<-g.begun
-	var gates []*gate
+	begun := make(chan string, 9)
 	push := func(name string, owner int64, queued int) {
-		j, g := gated(command(owner, "ok -", 0))
-		gates = append(gates, g)
+		j := command(owner, "ok -", 0)
+		note, r := sync.OnceFunc(func() { begun <- name }), j.Source.Reader
+		j.Source.Reader = readFunc(func(b []byte) (int, error) {
+			note()
+			return r.Read(b)
+		})
 		run(t.Context(), p, done, name, j)
 		if queued > 0 {
 			e.until(func() bool { return p.Stats().Queued == queued })
@@ -158,15 +162,13 @@ func TestFair(t *testing.T) {
 	}
 	e.until(func() bool { return p.Stats().Spares == 1 })
 	close(g.open)
-	for _, g := range gates {
-		close(g.open)
-	}
-	var order []string
 	for range 3 {
-		order = append(order, <-done)
+		if got := <-done; strings.Contains(got, " ") {
+			t.Error(got)
+		}
 	}
 	// The turn of the first owner is over after a0, and a1 was there before b1.
-	if want := []string{"a0", "a1", "b1"}; !slices.Equal(order, want) {
+	if order, want := []string{<-begun, <-begun}, []string{"a1", "b1"}; !slices.Equal(order, want) {
 		t.Errorf("order %q, want %q", order, want)
 	}
 	if got := e.outcomes(); got != "map[ok:3 overloaded:3]" {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -17,6 +18,9 @@ func TestStart(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string, mode os.FileMode) string {
 		path := filepath.Join(dir, name)
+		// No process that starts meanwhile inherits the open file, which could not be executed then.
+		syscall.ForkLock.RLock()
+		defer syscall.ForkLock.RUnlock()
 		if err := os.WriteFile(path, []byte(text), mode); err != nil {
 			t.Fatal(err)
 		}
@@ -44,7 +48,6 @@ func TestStart(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			cfg, e := fakeConfig(t, tc.mode)
-			cfg.tune.start = time.Minute
 			if tc.mode == "hang" {
 				cfg.tune.start = 200 * time.Millisecond
 			}
