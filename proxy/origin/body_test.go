@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"ixmage/internal/awstest/s3"
@@ -199,41 +200,47 @@ func TestBodyIdleTimeout(t *testing.T) {
 	want := noise(bodySize)
 	t.Run("resumed once", func(t *testing.T) {
 		t.Parallel()
-		k := newEnv(t, short)
-		r := k.put("shop", "a.png", s3.Object{Body: want})
-		k.next(r, s3.StallAfter(70_000, nil))
-		if got, err := k.read(t, r); err != nil || !bytes.Equal(got, want) {
-			t.Fatalf("got %d bytes and %v", len(got), err)
-		}
-		wantResume(t, k, r)
+		synctest.Test(t, func(t *testing.T) {
+			k := newBubbleEnv(t, short)
+			r := k.put("shop", "a.png", s3.Object{Body: want})
+			k.next(r, s3.StallAfter(70_000, nil))
+			if got, err := k.read(t, r); err != nil || !bytes.Equal(got, want) {
+				t.Fatalf("got %d bytes and %v", len(got), err)
+			}
+			wantResume(t, k, r)
+		})
 	})
 	t.Run("then final", func(t *testing.T) {
 		t.Parallel()
-		k := newEnv(t, short)
-		r := k.put("shop", "a.png", s3.Object{Body: want})
-		k.next(r, s3.StallAfter(70_000, nil), s3.StallAfter(1, nil))
-		_, err := k.read(t, r)
-		if e := wantOutcome(t, err, OutcomeTimeout); !errors.Is(e, ErrTruncated) {
-			t.Error(e)
-		}
-		k.rec.wantCounts(t, map[string]int{"timeout": 1})
+		synctest.Test(t, func(t *testing.T) {
+			k := newBubbleEnv(t, short)
+			r := k.put("shop", "a.png", s3.Object{Body: want})
+			k.next(r, s3.StallAfter(70_000, nil), s3.StallAfter(1, nil))
+			_, err := k.read(t, r)
+			if e := wantOutcome(t, err, OutcomeTimeout); !errors.Is(e, ErrTruncated) {
+				t.Error(e)
+			}
+			k.rec.wantCounts(t, map[string]int{"timeout": 1})
+		})
 	})
 	t.Run("a slow reader is not S3's fault", func(t *testing.T) {
 		t.Parallel()
-		k := newEnv(t, short)
-		r := k.put("shop", "a.png", s3.Object{Body: want})
-		obj, err := k.Get(t.Context(), r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, _ = obj.Body.Read(make([]byte, 10))
-		<-time.After(2 * time.Second) // twice what S3 may take
-		if got, err := readAll(t, obj); err != nil || !bytes.Equal(got, want[10:]) {
-			t.Fatalf("got %d bytes and %v", len(got), err)
-		}
-		if n := k.s3.Total(); n != 1 {
-			t.Errorf("%d requests, want 1", n)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			k := newBubbleEnv(t, short)
+			r := k.put("shop", "a.png", s3.Object{Body: want})
+			obj, err := k.Get(t.Context(), r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = obj.Body.Read(make([]byte, 10))
+			pass(2 * time.Second) // twice what S3 may take
+			if got, err := readAll(t, obj); err != nil || !bytes.Equal(got, want[10:]) {
+				t.Fatalf("got %d bytes and %v", len(got), err)
+			}
+			if n := k.s3.Total(); n != 1 {
+				t.Errorf("%d requests, want 1", n)
+			}
+		})
 	})
 }
 
@@ -328,30 +335,32 @@ func TestBodyCloseEarly(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			k := newEnv(t, nil)
-			r := k.put("shop", "a.png", s3.Object{Body: noise(tc.size)})
-			for range 2 {
-				obj, err := k.Get(t.Context(), r)
-				if err != nil {
-					t.Fatal(err)
+			synctest.Test(t, func(t *testing.T) {
+				k := newBubbleEnv(t, nil)
+				r := k.put("shop", "a.png", s3.Object{Body: noise(tc.size)})
+				for range 2 {
+					obj, err := k.Get(t.Context(), r)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if _, err := io.ReadFull(obj.Body, make([]byte, 512)); err != nil {
+						t.Fatal(err)
+					}
+					if err := obj.Body.Close(); err != nil {
+						t.Fatal(err)
+					}
+					// The connection goes back, or away, beside Close.
+					ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+					if err := k.s3.Wait(ctx, func() bool { return k.s3.InFlight() == 0 }); err != nil {
+						t.Fatal(err)
+					}
+					cancel()
 				}
-				if _, err := io.ReadFull(obj.Body, make([]byte, 512)); err != nil {
-					t.Fatal(err)
+				if n := k.s3.Accepted(); n != tc.conns {
+					t.Errorf("%d connections, want %d", n, tc.conns)
 				}
-				if err := obj.Body.Close(); err != nil {
-					t.Fatal(err)
-				}
-				// The connection goes back, or away, beside Close.
-				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-				if err := k.s3.Wait(ctx, func() bool { return k.s3.InFlight() == 0 }); err != nil {
-					t.Fatal(err)
-				}
-				cancel()
-			}
-			if n := k.s3.Accepted(); n != tc.conns {
-				t.Errorf("%d connections, want %d", n, tc.conns)
-			}
-			k.rec.wantCounts(t, map[string]int{"aborted": 2})
+				k.rec.wantCounts(t, map[string]int{"aborted": 2})
+			})
 		})
 	}
 }
@@ -434,52 +443,56 @@ func TestFront(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			k := newEnv(t, func(c *Config) { c.CallTimeout = callTimeout })
-			r := k.put("shop", "a.png", s3.Object{Body: want})
-			k.next(r, tc.fault)
-			if tc.late {
-				k.next(r, s3.StallAfter(0, nil))
-			}
-			obj, err := k.Get(t.Context(), r)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer obj.Body.Close()
-			buf := make([]byte, bodySize+2)
-			n, err := obj.Front(buf, tc.least)
-			if !bytes.HasPrefix(want, buf[:n]) {
-				t.Errorf("%d wrong bytes", n)
-			}
-			if tc.late {
-				wantOutcome(t, err, OutcomeTimeout)
-				k.rec.wantCounts(t, map[string]int{})
-				return
-			}
-			if n < min(tc.least, bodySize) || (err != nil && (!errors.Is(err, io.EOF) || n != bodySize)) {
-				t.Fatalf("%d bytes, %v; want %d", n, err, tc.least)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				k := newBubbleEnv(t, func(c *Config) { c.CallTimeout = callTimeout })
+				r := k.put("shop", "a.png", s3.Object{Body: want})
+				k.next(r, tc.fault)
+				if tc.late {
+					k.next(r, s3.StallAfter(0, nil))
+				}
+				obj, err := k.Get(t.Context(), r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer obj.Body.Close()
+				buf := make([]byte, bodySize+2)
+				n, err := obj.Front(buf, tc.least)
+				if !bytes.HasPrefix(want, buf[:n]) {
+					t.Errorf("%d wrong bytes", n)
+				}
+				if tc.late {
+					wantOutcome(t, err, OutcomeTimeout)
+					k.rec.wantCounts(t, map[string]int{})
+					return
+				}
+				if n < min(tc.least, bodySize) || (err != nil && (!errors.Is(err, io.EOF) || n != bodySize)) {
+					t.Fatalf("%d bytes, %v; want %d", n, err, tc.least)
+				}
+			})
 		})
 	}
 	t.Run("the rest has time", func(t *testing.T) {
 		t.Parallel()
-		k := newEnv(t, func(c *Config) { c.CallTimeout = callTimeout })
-		r := k.put("shop", "a.png", s3.Object{Body: want})
-		gate := make(chan struct{})
-		k.next(r, s3.StallAfter(5000, gate))
-		obj, err := k.Get(t.Context(), r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		buf := make([]byte, 3072)
-		n, err := obj.Front(buf, len(buf))
-		if err != nil {
-			t.Fatal(err)
-		}
-		time.AfterFunc(callTimeout+500*time.Millisecond, func() { close(gate) })
-		rest, err := readAll(t, obj)
-		if err != nil || !bytes.Equal(append(buf[:n], rest...), want) {
-			t.Errorf("%d bytes behind %d, %v", len(rest), n, err)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			k := newBubbleEnv(t, func(c *Config) { c.CallTimeout = callTimeout })
+			r := k.put("shop", "a.png", s3.Object{Body: want})
+			gate := make(chan struct{})
+			k.next(r, s3.StallAfter(5000, gate))
+			obj, err := k.Get(t.Context(), r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			buf := make([]byte, 3072)
+			n, err := obj.Front(buf, len(buf))
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.AfterFunc(callTimeout+500*time.Millisecond, func() { close(gate) })
+			rest, err := readAll(t, obj)
+			if err != nil || !bytes.Equal(append(buf[:n], rest...), want) {
+				t.Errorf("%d bytes behind %d, %v", len(rest), n, err)
+			}
+		})
 	})
 }
 
@@ -500,22 +513,24 @@ func TestBodyRate(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			k := newEnv(t, func(c *Config) { c.IdleTimeout = 2 * time.Second })
-			r := k.put("shop", "a.png", s3.Object{Body: want[:tc.size]})
-			k.next(r, tc.fault, tc.fault)
-			got, err := k.read(t, r)
-			if !tc.late {
-				if err != nil || !bytes.Equal(got, want[:tc.size]) || k.s3.Total() != 1 {
-					t.Errorf("%d bytes, %v, %d requests", len(got), err, k.s3.Total())
+			synctest.Test(t, func(t *testing.T) {
+				k := newBubbleEnv(t, func(c *Config) { c.IdleTimeout = 2 * time.Second })
+				r := k.put("shop", "a.png", s3.Object{Body: want[:tc.size]})
+				k.next(r, tc.fault, tc.fault)
+				got, err := k.read(t, r)
+				if !tc.late {
+					if err != nil || !bytes.Equal(got, want[:tc.size]) || k.s3.Total() != 1 {
+						t.Errorf("%d bytes, %v, %d requests", len(got), err, k.s3.Total())
+					}
+					return
 				}
-				return
-			}
-			if e := wantOutcome(t, err, OutcomeTimeout); !errors.Is(e, ErrTruncated) {
-				t.Error(e)
-			}
-			if !bytes.HasPrefix(want, got) || k.s3.Total() != 2 {
-				t.Errorf("%d bytes, %d requests", len(got), k.s3.Total())
-			}
+				if e := wantOutcome(t, err, OutcomeTimeout); !errors.Is(e, ErrTruncated) {
+					t.Error(e)
+				}
+				if !bytes.HasPrefix(want, got) || k.s3.Total() != 2 {
+					t.Errorf("%d bytes, %d requests", len(got), k.s3.Total())
+				}
+			})
 		})
 	}
 }

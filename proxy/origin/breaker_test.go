@@ -152,21 +152,23 @@ func TestBreakerOpens(t *testing.T) {
 		"LLLLLL": CircuitClosed, "FLFL": CircuitClosed, "NNNN": CircuitClosed,
 		"FFF": CircuitOpen, "SFFF": CircuitOpen, "FFSFFF": CircuitOpen, "FLFLF": CircuitOpen,
 	} {
-		b, rec := newTestBreaker()
-		r := routeOf(1, "")
-		for _, c := range calls {
-			b.call(t, r, ends[c])
-		}
-		b.want(t, r, want)
-		if told := rec.circuits["cred-1"]; (want == CircuitOpen) != slices.Equal(told, []CircuitState{CircuitOpen}) {
-			t.Errorf("%s: told %v", calls, told)
-		}
-		if want == CircuitOpen {
-			e := b.wantRefused(t, r)
-			if text := e.Error(); !strings.Contains(text, "3 in a row, the last one error") || e.RetryAfter < breakerPause*9/10-time.Second {
-				t.Errorf("%s: refused with %q and RetryAfter %s", calls, text, e.RetryAfter)
+		synctest.Test(t, func(t *testing.T) {
+			b, rec := newTestBreaker()
+			r := routeOf(1, "")
+			for _, c := range calls {
+				b.call(t, r, ends[c])
 			}
-		}
+			b.want(t, r, want)
+			if told := rec.circuits["cred-1"]; (want == CircuitOpen) != slices.Equal(told, []CircuitState{CircuitOpen}) {
+				t.Errorf("%s: told %v", calls, told)
+			}
+			if want == CircuitOpen {
+				e := b.wantRefused(t, r)
+				if text := e.Error(); !strings.Contains(text, "3 in a row, the last one error") || e.RetryAfter < breakerPause*9/10 {
+					t.Errorf("%s: refused with %q and RetryAfter %s", calls, text, e.RetryAfter)
+				}
+			}
+		})
 	}
 }
 
@@ -185,24 +187,26 @@ func TestBreakerOff(t *testing.T) {
 // A circuit is one credential's in one place.
 func TestBreakerKeys(t *testing.T) {
 	t.Parallel()
-	b, rec := newTestBreaker()
-	r := routeOf(1, "https://a.example")
-	b.openUp(t, r)
-	other := routeOf(1, "https://b.example")
-	for _, r := range []alias.Route{other, routeOf(2, "https://a.example")} {
-		b.call(t, r, nil)
-		b.want(t, r, CircuitClosed)
-	}
-	if rec.circuits["cred-2"] != nil {
-		t.Errorf("told %v of a credential that works", rec.circuits["cred-2"])
-	}
-	again := routeOf(1, "https://a.example")
-	again.Alias.Bucket, again.Credential.Version = "another", 7
-	b.wantRefused(t, again)
-	b.openUp(t, other)
-	if told := rec.circuits["cred-1"]; !slices.Equal(told, []CircuitState{CircuitOpen, CircuitOpen}) {
-		t.Errorf("told %v", told)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		b, rec := newTestBreaker()
+		r := routeOf(1, "https://a.example")
+		b.openUp(t, r)
+		other := routeOf(1, "https://b.example")
+		for _, r := range []alias.Route{other, routeOf(2, "https://a.example")} {
+			b.call(t, r, nil)
+			b.want(t, r, CircuitClosed)
+		}
+		if rec.circuits["cred-2"] != nil {
+			t.Errorf("told %v of a credential that works", rec.circuits["cred-2"])
+		}
+		again := routeOf(1, "https://a.example")
+		again.Alias.Bucket, again.Credential.Version = "another", 7
+		b.wantRefused(t, again)
+		b.openUp(t, other)
+		if told := rec.circuits["cred-1"]; !slices.Equal(told, []CircuitState{CircuitOpen, CircuitOpen}) {
+			t.Errorf("told %v", told)
+		}
+	})
 }
 
 // The worst circuit of a credential is told, and one that is not asked any more is
@@ -296,15 +300,17 @@ func TestBreakerDistinctObjects(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			b, _ := newTestBreaker()
-			r := routeOf(1, "")
-			for _, object := range tc.objects {
-				b.callOf(t, r, string(object), tc.end)
-			}
-			b.want(t, r, tc.want)
-			if got := b.refuses(r, "other"); got != (tc.want == CircuitOpen) {
-				t.Errorf("another object is kept back: %t", got)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				b, _ := newTestBreaker()
+				r := routeOf(1, "")
+				for _, object := range tc.objects {
+					b.callOf(t, r, string(object), tc.end)
+				}
+				b.want(t, r, tc.want)
+				if got := b.refuses(r, "other"); got != (tc.want == CircuitOpen) {
+					t.Errorf("another object is kept back: %t", got)
+				}
+			})
 		})
 	}
 }

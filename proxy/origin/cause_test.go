@@ -2,6 +2,7 @@ package origin
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -17,6 +18,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"ixmage/internal/awstest/netfault"
@@ -147,8 +149,6 @@ func TestCauses(t *testing.T) {
 		{name: "plain HTTP on the port", endpoint: named(saying(plain400), "https", "127.0.0.1"), cause: CauseTLS, hint: []string{"does not speak TLS", "http://"}},
 		{name: "SSH on the port, asked by TLS", endpoint: named(saying("SSH-2.0-OpenSSH_9.6\r\n"), "https", "127.0.0.1"), cause: CauseTLS, hint: []string{"does not speak TLS"}},
 		{name: "closed in the handshake", endpoint: named(func(c net.Conn) { _, _ = c.Read(make([]byte, 4096)) }, "https", "127.0.0.1"), cause: CauseTLS, hint: []string{"handshake", "http://"}},
-		{name: "silent in the handshake", endpoint: named(func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }, "https", "127.0.0.1"), cause: CauseTLS, hint: []string{"handshake", "http://", "port"}, outcome: OutcomeTimeout},
-		{name: "silent", endpoint: named(func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }, "http", "127.0.0.1"), cause: CauseTimeout, hint: []string{"no answer in time", "port", "--origin-call-timeout"}, outcome: OutcomeTimeout},
 		{name: "TLS alert", endpoint: named(saying("\x15\x03\x03\x00\x02\x02\x28"), "https", "127.0.0.1"), cause: CauseTLS, hint: []string{"handshake"}},
 		{name: "TLS on the port, of Go", endpoint: named(saying(plain400+"Client sent an HTTP request to an HTTPS server.\n"), "http", "127.0.0.1"), cause: CauseProtocol, hint: []string{"https://"}, outcome: OutcomeError},
 		{name: "TLS on the port, of nginx", endpoint: named(saying("HTTP/1.1 400 Bad Request\r\nContent-Length: 69\r\nContent-Type: text/html\r\n\r\n<center>The plain HTTP request was sent to HTTPS port</center>\r\n12345"), "http", "127.0.0.1"), cause: CauseProtocol, hint: []string{"https://"}, outcome: OutcomeError},
@@ -167,12 +167,8 @@ func TestCauses(t *testing.T) {
 				names.set(name, "127.0.0.1")
 			}
 			k := newEnvResolving(t, names.resolver(), func(c *Config) {
-				c.AllowPrivateEndpoints = !tc.public
-				switch {
-				case strings.HasPrefix(tc.name, "DNS"):
+				if c.AllowPrivateEndpoints = !tc.public; tc.name == "DNS is silent" {
 					c.ConnectTimeout = 500 * time.Millisecond
-				case strings.HasPrefix(tc.name, "silent"):
-					c.CallTimeout = 500 * time.Millisecond
 				}
 			})
 			k.sender.tls.RootCAs = tc.roots
@@ -181,26 +177,55 @@ func TestCauses(t *testing.T) {
 			}
 			r := Request{Route: k.route("shop"), Key: "a.png"}
 			r.Route.Alias.Endpoint, r.Route.Alias.PathStyle = tc.endpoint(t), !tc.virtual
-			for method, ask := range map[string]func(context.Context, Request) (*Object, error){"GET": k.Get, "HEAD": k.Head} {
-				_, err := ask(t.Context(), r)
-				outcome := tc.outcome
-				if outcome == "" {
-					outcome = OutcomeNetwork
-				}
-				e := wantOutcome(t, err, outcome)
-				if e.Cause != tc.cause {
-					t.Errorf("%s: cause %q, want %q: %v", method, e.Cause, tc.cause, e)
-				}
-				for _, part := range tc.hint {
-					if !strings.Contains(e.Hint, part) || !strings.Contains(e.Error(), part) {
-						t.Errorf("%s: no %q in %q", method, part, e.Hint)
-					}
-				}
-				last, ok := k.LastFailure(r.Route.Alias.ID)
-				if kept, is := errors.AsType[*Error](last.Err); !ok || !is || kept.Cause != e.Cause || kept.Hint != e.Hint {
-					t.Errorf("%s: the last failure is kept as %+v", method, last)
-				}
+			k.wantCause(t, r, cmp.Or(tc.outcome, OutcomeNetwork), tc.cause, tc.hint)
+		})
+	}
+}
+
+// wantCause has a GET and a HEAD fail, and checks what their errors say.
+func (k *env) wantCause(t *testing.T, r Request, outcome Outcome, cause Cause, hint []string) {
+	t.Helper()
+	for method, ask := range map[string]func(context.Context, Request) (*Object, error){"GET": k.Get, "HEAD": k.Head} {
+		_, err := ask(t.Context(), r)
+		e := wantOutcome(t, err, outcome)
+		if e.Cause != cause {
+			t.Errorf("%s: cause %q, want %q: %v", method, e.Cause, cause, e)
+		}
+		for _, part := range hint {
+			if !strings.Contains(e.Hint, part) || !strings.Contains(e.Error(), part) {
+				t.Errorf("%s: no %q in %q", method, part, e.Hint)
 			}
+		}
+		last, ok := k.LastFailure(r.Route.Alias.ID)
+		if kept, is := errors.AsType[*Error](last.Err); !ok || !is || kept.Cause != e.Cause || kept.Hint != e.Hint {
+			t.Errorf("%s: the last failure is kept as %+v", method, last)
+		}
+	}
+}
+
+// TestSilent: the cause of a server that takes a connection and says nothing.
+func TestSilent(t *testing.T) {
+	t.Parallel()
+	for scheme, tc := range map[string]struct {
+		cause Cause
+		hint  []string
+	}{
+		"https": {CauseTLS, []string{"handshake", "http://", "port"}},
+		"http":  {CauseTimeout, []string{"no answer in time", "port", "--origin-call-timeout"}},
+	} {
+		t.Run(scheme, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				k := newBubbleEnv(t, func(c *Config) { c.CallTimeout = time.Second })
+				k.sender.dial = func(context.Context, string, string) (net.Conn, error) {
+					client, server := net.Pipe()
+					go func() { _, _ = io.Copy(io.Discard, server) }()
+					return pipeConn{client}, nil
+				}
+				r := Request{Route: k.route("shop"), Key: "a.png"}
+				r.Route.Alias.Endpoint = scheme + "://127.0.0.1:1"
+				k.wantCause(t, r, OutcomeTimeout, tc.cause, tc.hint)
+			})
 		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"ixmage/alias"
@@ -267,23 +268,25 @@ func TestBorn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			k := newEnv(t, nil)
-			r := k.put("shop", "a.png", s3.Object{Body: noise(100), ETag: `"e"`})
-			r.IfNoneMatch = `"e"`
-			if len(tc.faults) == 0 || tc.faults[0] == nil || tc.faults[0].Status != http.StatusNotModified {
-				r.IfNoneMatch = ""
-			}
-			k.next(r, tc.faults...)
-			obj, err := k.Get(t.Context(), r)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if obj.Body != nil {
-				obj.Body.Close()
-			}
-			if age := obj.Received.Sub(obj.Born); age < tc.atLeast || age >= tc.lessThan {
-				t.Errorf("%s old when it came, want %s to %s", age, tc.atLeast, tc.lessThan)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				k := newBubbleEnv(t, nil)
+				r := k.put("shop", "a.png", s3.Object{Body: noise(100), ETag: `"e"`})
+				r.IfNoneMatch = `"e"`
+				if len(tc.faults) == 0 || tc.faults[0] == nil || tc.faults[0].Status != http.StatusNotModified {
+					r.IfNoneMatch = ""
+				}
+				k.next(r, tc.faults...)
+				obj, err := k.Get(t.Context(), r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if obj.Body != nil {
+					obj.Body.Close()
+				}
+				if age := obj.Received.Sub(obj.Born); age < tc.atLeast || age >= tc.lessThan {
+					t.Errorf("%s old when it came, want %s to %s", age, tc.atLeast, tc.lessThan)
+				}
+			})
 		})
 	}
 }

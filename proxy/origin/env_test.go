@@ -49,11 +49,16 @@ func newEnv(t testing.TB, change func(*Config)) *env {
 
 func newEnvResolving(t testing.TB, resolver *net.Resolver, change func(*Config)) *env {
 	t.Helper()
+	return newEnvBefore(t, s3.New(t), resolver, change)
+}
+
+func newEnvBefore(t testing.TB, server *s3.Server, resolver *net.Resolver, change func(*Config)) *env {
+	t.Helper()
 	cfg := testConfig()
 	if change != nil {
 		change(&cfg)
 	}
-	k := &env{s3: s3.New(t), rec: &recorder{outcomes: map[string]int{}, fallbacks: map[string]int{}}, secrets: &secrets{pairs: map[string]alias.KeyPair{}}}
+	k := &env{s3: server, rec: &recorder{outcomes: map[string]int{}, fallbacks: map[string]int{}}, secrets: &secrets{pairs: map[string]alias.KeyPair{}}}
 	o, err := newOrigin(cfg, k.secrets, k.rec, resolver)
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"ixmage/internal/awstest/s3"
@@ -209,27 +210,27 @@ func TestGetSilentOrigin(t *testing.T) {
 	t.Parallel()
 	t.Run("two attempts", func(t *testing.T) {
 		t.Parallel()
-		k := newEnv(t, func(c *Config) { c.FirstByteTimeout = time.Second })
-		r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
-		k.next(r, s3.StallAfter(s3.BeforeHeaders, nil), s3.StallAfter(s3.BeforeHeaders, nil), nil)
-		_, err := k.read(t, r)
-		wantOutcome(t, err, OutcomeTimeout)
-		// A busy S3 hears of a request after we have given it up.
-		if err := k.s3.Wait(t.Context(), func() bool { return k.s3.Total() >= 2 }); err != nil {
-			t.Fatal(err)
-		}
-		if n := k.s3.Total(); n != 2 || k.rec.retried() != 1 {
-			t.Errorf("%d requests and %d retries recorded, want 2 and 1", n, k.rec.retried())
-		}
+		synctest.Test(t, func(t *testing.T) {
+			k := newBubbleEnv(t, func(c *Config) { c.FirstByteTimeout = time.Second })
+			r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
+			k.next(r, s3.StallAfter(s3.BeforeHeaders, nil), s3.StallAfter(s3.BeforeHeaders, nil), nil)
+			_, err := k.read(t, r)
+			wantOutcome(t, err, OutcomeTimeout)
+			if n := k.s3.Total(); n != 2 || k.rec.retried() != 1 {
+				t.Errorf("%d requests and %d retries recorded, want 2 and 1", n, k.rec.retried())
+			}
+		})
 	})
 	t.Run("call timeout", func(t *testing.T) {
 		t.Parallel()
-		k := newEnv(t, func(c *Config) { c.CallTimeout = time.Second })
-		r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
-		k.next(r, s3.StallAfter(s3.BeforeHeaders, nil))
-		_, err := k.read(t, r)
-		wantOutcome(t, err, OutcomeTimeout)
-		k.rec.wantCounts(t, map[string]int{"timeout": 1})
+		synctest.Test(t, func(t *testing.T) {
+			k := newBubbleEnv(t, func(c *Config) { c.CallTimeout = time.Second })
+			r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
+			k.next(r, s3.StallAfter(s3.BeforeHeaders, nil))
+			_, err := k.read(t, r)
+			wantOutcome(t, err, OutcomeTimeout)
+			k.rec.wantCounts(t, map[string]int{"timeout": 1})
+		})
 	})
 	t.Run("caller leaves", func(t *testing.T) {
 		t.Parallel()

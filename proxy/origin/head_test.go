@@ -3,6 +3,7 @@ package origin
 import (
 	"net/http"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"ixmage/internal/awstest/s3"
@@ -136,10 +137,12 @@ func TestHeadAsksAgain(t *testing.T) {
 
 func TestHeadTimeout(t *testing.T) {
 	t.Parallel()
-	k := newEnv(t, func(c *Config) { c.CallTimeout = time.Second })
-	r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
-	// The limit covers the second request too.
-	k.next(r, &s3.Fault{Status: http.StatusForbidden, Body: []byte{}}, s3.StallAfter(s3.BeforeHeaders, nil))
-	_, err := k.Head(t.Context(), r)
-	wantOutcome(t, err, OutcomeTimeout)
+	synctest.Test(t, func(t *testing.T) {
+		k := newBubbleEnv(t, func(c *Config) { c.CallTimeout = time.Second })
+		r := k.put("shop", "a.png", s3.Object{Body: noise(100)})
+		// The limit covers the second request too.
+		k.next(r, &s3.Fault{Status: http.StatusForbidden, Body: []byte{}}, s3.StallAfter(s3.BeforeHeaders, nil))
+		_, err := k.Head(t.Context(), r)
+		wantOutcome(t, err, OutcomeTimeout)
+	})
 }

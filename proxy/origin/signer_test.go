@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"ixmage/alias"
@@ -215,19 +216,21 @@ func TestFallbackOfResumedBody(t *testing.T) {
 // Both attempts together may take what one call may.
 func TestFallbackWithinDeadline(t *testing.T) {
 	t.Parallel()
-	k := newEnv(t, func(c *Config) { c.CallTimeout = 400 * time.Millisecond })
-	r := k.rotating(1)
-	k.s3.Hook(func(q *s3.Request) *s3.Fault {
-		f := s3.DelayHeaders(250 * time.Millisecond)
-		if q.AccessKeyID != k.keyOf(r.Route.Credential, 1).AccessKeyID {
-			f.Code = "InvalidAccessKeyId"
-		}
-		return f
+	synctest.Test(t, func(t *testing.T) {
+		k := newBubbleEnv(t, func(c *Config) { c.CallTimeout = 400 * time.Millisecond })
+		r := k.rotating(1)
+		k.s3.Hook(func(q *s3.Request) *s3.Fault {
+			f := s3.DelayHeaders(250 * time.Millisecond)
+			if q.AccessKeyID != k.keyOf(r.Route.Credential, 1).AccessKeyID {
+				f.Code = "InvalidAccessKeyId"
+			}
+			return f
+		})
+		_, err := k.read(t, r)
+		wantOutcome(t, err, OutcomeTimeout)
+		_, err = k.Head(t.Context(), r)
+		wantOutcome(t, err, OutcomeTimeout)
 	})
-	_, err := k.read(t, r)
-	wantOutcome(t, err, OutcomeTimeout)
-	_, err = k.Head(t.Context(), r)
-	wantOutcome(t, err, OutcomeTimeout)
 }
 
 // A rotation that has ended meanwhile has taken the previous key back.
