@@ -72,6 +72,7 @@ func TestCloseWaitsForJoin(t *testing.T) {
 	got := w.start(t.Context(), keyA, func(ctx context.Context, _ *Entry) (*Source, error) {
 		close(running)
 		<-gate
+		<-ctx.Done() // Close may not have begun yet
 		return nil, context.Cause(ctx)
 	})
 	for w.mu.TryLock() {

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"ixmage/internal/awstest/picture"
+	"ixmage/internal/awstest/s3"
 	"ixmage/proxy/origin"
 )
 
@@ -19,22 +20,22 @@ import (
 // the object is complete.
 func TestFrontIsRead(t *testing.T) {
 	t.Parallel()
+	server := s3.New(t) // which writes headers and body at once
+	p := newProxyBefore(t, server.URL, nil)
+	route, _ := p.registry.Lookup("shop")
 	for _, size := range []int{1, 4 << 10, 10 << 10} {
 		body := picture.Fake(size, "front")
-		s3 := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "image/png")
-			w.Write(body)
-		}))
-		t.Cleanup(s3.Close)
-		p := newProxyBefore(t, s3.URL, nil)
-		route, _ := p.registry.Lookup("shop")
-		src, err := p.fetch(t.Context(), origin.Request{Route: route, Key: "a.png"}, nil)
-		must(t, err)
-		buf := make([]byte, 64<<10)
-		if n, err := src.Body.Read(buf); !bytes.Equal(buf[:n], body) || !errors.Is(err, io.EOF) {
-			t.Errorf("the first read returned %d bytes and %v, want all %d and the end", n, err, size)
+		server.Put("acme-media", "a.png", s3.Object{Body: body, ContentType: "image/png"})
+		for _, fault := range []*s3.Fault{nil, s3.Chunked()} {
+			server.Next("acme-media", "a.png", fault)
+			src, err := p.fetch(t.Context(), origin.Request{Route: route, Key: "a.png"}, nil)
+			must(t, err)
+			buf := make([]byte, 64<<10)
+			if n, err := src.Body.Read(buf); !bytes.Equal(buf[:n], body) || !errors.Is(err, io.EOF) {
+				t.Errorf("the first read returned %d bytes and %v, want all %d and the end", n, err, size)
+			}
+			must(t, src.Body.Close())
 		}
-		must(t, src.Body.Close())
 	}
 }
 

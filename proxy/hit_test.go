@@ -185,8 +185,9 @@ func newProxyWith(t testing.TB, url string, canary Canary, cfg cache.Config) *Pr
 	must(t, err)
 	m := metrics.New(metrics.Config{Version: "test", AliasCap: 10})
 	o, err := origin.New(origin.Config{
-		ConnectTimeout: 2 * time.Second, FirstByteTimeout: 3500 * time.Millisecond, CallTimeout: 8 * time.Second,
-		IdleTimeout: 10 * time.Second, QueueTimeout: 5 * time.Second,
+		// No limit decides a test: the machine may be busy.
+		ConnectTimeout: time.Minute, FirstByteTimeout: time.Minute, CallTimeout: 2 * time.Minute,
+		IdleTimeout: time.Minute, QueueTimeout: time.Minute,
 		Concurrency: 256, AliasConcurrency: 64, Queue: 1024, BreakerFailures: 10, BreakerOpen: 5 * time.Second,
 		AllowPrivateEndpoints: true,
 	}, registry, m)
