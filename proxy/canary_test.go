@@ -200,7 +200,7 @@ func TestCanaryIsAskedOncePerFetch(t *testing.T) {
 
 // waitingIn counts the goroutines of a test that wait for a fetch.
 func waitingIn(test string) int {
-	buf := make([]byte, 1<<20)
+	buf := make([]byte, 16<<20) // the stacks of all tests
 	n := 0
 	for stack := range bytes.SplitSeq(buf[:runtime.Stack(buf, true)], []byte("\n\n")) {
 		if bytes.Contains(stack, []byte("cache.waiter.wait(")) && bytes.Contains(stack, []byte(test)) {

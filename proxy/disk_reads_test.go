@@ -428,7 +428,9 @@ func (e *diskEnv) dial(key string) net.Conn {
 }
 
 func (e *diskEnv) waitSlow(n int) {
-	for have := -1; have != n; runtime.Gosched() {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for have := -1; have != n; <-tick.C { // the clients need the processors
 		e.slow.mu.Lock()
 		have = len(e.slow.waiting)
 		e.slow.mu.Unlock()

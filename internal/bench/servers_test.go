@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
+
+	"ixmage/internal/awstest/netfault"
 )
 
 func TestMain(m *testing.M) {
@@ -257,10 +259,7 @@ func TestUnknownNames(t *testing.T) {
 
 func TestAwaitPortGivesUp(t *testing.T) {
 	t.Parallel()
-	addr, err := freeAddr()
-	if err != nil {
-		t.Fatal(err)
-	}
+	addr := netfault.Refused(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if err := awaitPort(ctx, addr); !errorHas(err, "nothing listens") {

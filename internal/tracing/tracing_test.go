@@ -138,10 +138,10 @@ func TestExport(t *testing.T) {
 				url, calls, spans = receiver(t, tc.statuses...)
 			}
 			tr, log := newTracer(t, url, 1)
+			tr.exporter.backoff = time.Millisecond
 			s := tr.Start("", time.Now())
 			s.Start("fetch").End("")
 			s.End("")
-			tr.exporter.backoff = time.Millisecond
 			tr.Close(t.Context())
 			if calls.Load() != tc.calls || (spans.Load() == 2) != tc.sent {
 				t.Errorf("%d calls, %d spans", calls.Load(), spans.Load())

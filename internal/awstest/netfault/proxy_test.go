@@ -92,7 +92,7 @@ func TestHang(t *testing.T) {
 			done <- err
 		}()
 	}
-	eventually(t, func() bool { return p.Accepted() == 2 })
+	eventually(t, func() bool { return p.Accepted() >= 2 }) // 3 if the client was too busy to keep the open one
 	select {
 	case err := <-done:
 		t.Errorf("an answer came: %v", err)
@@ -122,7 +122,7 @@ func TestHang(t *testing.T) {
 func TestRefuseMidBody(t *testing.T) {
 	t.Parallel()
 	p, _, client := behind(t)
-	must(t, p.Set(netfault.Limit(10_000)))
+	must(t, p.Set(netfault.Limit(1000))) // minutes
 	resp, err := client.Get(p.URL + "/media/a")
 	must(t, err)
 	defer resp.Body.Close()
