@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -149,13 +150,19 @@ func TestFraming(t *testing.T) {
 
 func TestSlowRequest(t *testing.T) {
 	t.Parallel()
-	logs := &logBuffer{}
-	s := NewOps(OpsConfig{Log: slog.New(slog.NewJSONHandler(logs, nil))})
-	s.http.ReadTimeout = 200 * time.Millisecond
-	a := serve(t, s, logs)
-	a.raw("POST /-/healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nab").want(408, "timeout")
-	a.raw("GET /-/healthz HTTP/1.1\r\nHost: loc").want(408, "timeout")
-	a.raw("GET /-/hea").want(408, "timeout")
+	synctest.Test(t, func(t *testing.T) {
+		logs := &logBuffer{}
+		a := serveInBubble(t, NewOps(OpsConfig{Log: slog.New(slog.NewJSONHandler(logs, nil))}), logs)
+		for _, text := range []string{
+			"POST /-/healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nab", "GET /-/healthz HTTP/1.1\r\nHost: loc", "GET /-/hea",
+		} {
+			begin := time.Now()
+			a.raw(text).want(408, "timeout")
+			if took := time.Since(begin); took != readTimeout {
+				t.Errorf("%q: refused after %s, want %s", text, took, readTimeout)
+			}
+		}
+	})
 }
 
 // TestShutdownClosesIdle: a connection on which nothing was sent, or nothing since

@@ -46,6 +46,7 @@ type api struct {
 	dir    string // of the store
 	logs   *logBuffer
 	client *http.Client
+	dial   func() (net.Conn, error)
 	lax    atomic.Bool // answers may differ from the document of the API
 }
 
@@ -153,7 +154,12 @@ func serveOn(t *testing.T, s *Server, logs *logBuffer, ln net.Listener) *api {
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ln) }()
 	a := &api{t: t, addr: ln.Addr().String(), server: s, logs: logs}
-	a.client = &http.Client{Transport: contract().Transport(&http.Transport{}, a.undescribed)}
+	a.dial = func() (net.Conn, error) { return net.Dial("tcp", a.addr) }
+	if p, ok := ln.(pipes); ok {
+		a.dial = p.dial
+	}
+	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return a.dial() }}
+	a.client = &http.Client{Transport: contract().Transport(transport, a.undescribed)}
 	a.lax.Store(s.bearers == nil) // the document is of the admin listener
 	t.Cleanup(func() {
 		a.client.CloseIdleConnections()
@@ -169,6 +175,51 @@ func serveOn(t *testing.T, s *Server, logs *logBuffer, ln net.Listener) *api {
 	})
 	return a
 }
+
+// serveInBubble serves in a bubble of fake time, without a network: the clock stands still while the
+// server or a client has something to do, however long that takes.
+func serveInBubble(t *testing.T, s *Server, logs *logBuffer) *api {
+	t.Helper()
+	return serveOn(t, s, logs, pipes{make(chan net.Conn), make(chan struct{})})
+}
+
+// newAPIInBubble is newAPI in a bubble of fake time.
+func newAPIInBubble(t *testing.T, edit ...func(*Config)) *api {
+	t.Helper()
+	s, store, logs := newTestServer(t, edit...)
+	a := serveInBubble(t, s, logs)
+	a.store = store
+	return a
+}
+
+// pipes is a listener whose connections are in memory.
+type pipes struct {
+	dialed chan net.Conn
+	closed chan struct{}
+}
+
+func (p pipes) dial() (net.Conn, error) {
+	client, server := net.Pipe()
+	select {
+	case p.dialed <- server:
+		return client, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p pipes) Accept() (net.Conn, error) {
+	select {
+	case conn := <-p.dialed:
+		return conn, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p pipes) Close() error { close(p.closed); return nil }
+
+func (pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} }
 
 func (a *api) noSecret(where, text string) {
 	a.t.Helper()
@@ -216,7 +267,7 @@ func (a *api) do(method, path, body string, header ...string) answer {
 // raw sends text over a connection of its own and reads one answer.
 func (a *api) raw(text string) answer {
 	a.t.Helper()
-	conn, err := net.Dial("tcp", a.addr)
+	conn, err := a.dial()
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -225,6 +276,17 @@ func (a *api) raw(text string) answer {
 		a.t.Fatal(err)
 	}
 	return a.readFrom(conn, text)
+}
+
+// connect opens a connection of its own, which ends with the test.
+func (a *api) connect() (net.Conn, *bufio.Reader) {
+	a.t.Helper()
+	conn, err := a.dial()
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	a.t.Cleanup(func() { conn.Close() })
+	return conn, bufio.NewReader(conn)
 }
 
 func (a *api) readFrom(conn net.Conn, request string) answer {

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -50,7 +49,7 @@ func eventText(revision int64, o *alias.Operation) string {
 // follow asks for the events of op-1 over a connection of its own, and reads the headers.
 func (a *api) follow(header ...string) (*http.Response, *bufio.Reader, net.Conn) {
 	a.t.Helper()
-	conn, reader := dial(a.t, a.addr)
+	conn, reader := a.connect()
 	fmt.Fprintf(conn, "GET /api/v1/operations/op-1/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n%s\r\n",
 		testToken, strings.Join(header, ""))
 	resp, err := http.ReadResponse(reader, &http.Request{Method: "GET"})
@@ -182,41 +181,40 @@ func TestEventsClientGone(t *testing.T) {
 	t.Parallel()
 	t.Run("it closes the connection", func(t *testing.T) {
 		t.Parallel()
-		entered, left := make(chan struct{}, 1), make(chan struct{})
-		leave := sync.OnceFunc(func() { close(left) })
-		a := newAPI(t, with(&fake{watch: func(ctx context.Context, _ string, _ int64) (*alias.Operation, error) {
-			select {
-			case entered <- struct{}{}:
-			default: // the watch of a later second
+		synctest.Test(t, func(t *testing.T) {
+			entered, left := make(chan struct{}), make(chan error)
+			a := newAPIInBubble(t, with(&fake{watch: func(ctx context.Context, _ string, _ int64) (*alias.Operation, error) {
+				close(entered)
+				<-ctx.Done()
+				left <- ctx.Err()
+				return running("op-1"), nil
+			}}))
+			a.put(func(tx alias.Tx) error { return tx.InsertOperation(running("op-1")) })
+			resp, _, conn := a.follow()
+			readPart(t, bufio.NewReader(resp.Body))
+			<-entered // a client that leaves earlier is found before the watch
+			conn.Close()
+			if err := <-left; !errors.Is(err, context.Canceled) {
+				t.Errorf("the watch ended with %v", err)
 			}
-			<-ctx.Done()
-			if errors.Is(ctx.Err(), context.Canceled) {
-				leave()
-			}
-			return running("op-1"), nil
-		}}))
-		a.put(func(tx alias.Tx) error { return tx.InsertOperation(running("op-1")) })
-		resp, _, conn := a.follow()
-		readPart(t, bufio.NewReader(resp.Body))
-		<-entered // a client that leaves earlier is found before the watch
-		conn.Close()
-		<-left
+		})
 	})
 	t.Run("it does not read", func(t *testing.T) {
 		t.Parallel()
-		large := running("op-1")
-		large.Steps[0].Detail = strings.Repeat("x", 1<<20)
-		s, store, logs := newTestServer(t, with(&fake{watch: func(context.Context, string, int64) (*alias.Operation, error) {
-			next := *large
-			large.Revision++
-			return &next, nil
-		}}))
-		s.pushTimeout = 50 * time.Millisecond
-		a := serve(t, s, logs)
-		a.store = store
-		a.put(func(tx alias.Tx) error { return tx.InsertOperation(running("op-1")) })
-		resp, _, _ := a.follow()
-		_ = resp // the harness waits in Shutdown for the end of the call
+		synctest.Test(t, func(t *testing.T) {
+			a := newAPIInBubble(t, with(&fake{watch: func(context.Context, string, int64) (*alias.Operation, error) {
+				return at(running("op-1"), 2), nil
+			}}))
+			a.put(func(tx alias.Tx) error { return tx.InsertOperation(running("op-1")) })
+			a.follow()
+			begin := time.Now()
+			if err := a.server.Shutdown(t.Context()); err != nil { // it waits for the end of the call
+				t.Error(err)
+			}
+			if took := time.Since(begin); took < pushTimeout || took > pushTimeout+time.Second {
+				t.Errorf("the client is given up after %s, want %s", took, pushTimeout)
+			}
+		})
 	})
 }
 
@@ -240,26 +238,28 @@ func TestEventsShutdown(t *testing.T) {
 // TestEventsRevoked: a stream ends when its token is deleted, before the next event.
 func TestEventsRevoked(t *testing.T) {
 	t.Parallel()
-	changes := make(chan *alias.Operation)
-	a := newAPI(t, with(scriptedWatch(running("op-1"), changes)))
-	a.put(func(tx alias.Tx) error { return tx.InsertOperation(running("op-1")) })
-	var made newTokenJSON
-	a.do("POST", "/api/v1/tokens", `{"name":"watcher","roles":["read"]}`).want(201, "").decode(&made)
-	conn, reader := dial(t, a.addr)
-	fmt.Fprintf(conn, "GET /api/v1/operations/op-1/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n\r\n", made.Token)
-	resp, err := http.ReadResponse(reader, &http.Request{Method: "GET"})
-	if err != nil || resp.StatusCode != 200 {
-		t.Fatal(resp, err)
-	}
-	body := bufio.NewReader(resp.Body)
-	readPart(t, body)
-	changes <- at(running("op-1"), 2)
-	readPart(t, body)
-	a.do("DELETE", "/api/v1/tokens/watcher", "").want(204, "")
-	changes <- at(running("op-1"), 3)
-	if rest, err := io.ReadAll(body); err != nil || len(rest) > 0 {
-		t.Errorf("after the token was deleted: %q, %v", rest, err)
-	}
+	synctest.Test(t, func(t *testing.T) { // a second later the stream ends without an event
+		changes := make(chan *alias.Operation)
+		a := newAPIInBubble(t, with(scriptedWatch(running("op-1"), changes)))
+		a.put(func(tx alias.Tx) error { return tx.InsertOperation(running("op-1")) })
+		var made newTokenJSON
+		a.do("POST", "/api/v1/tokens", `{"name":"watcher","roles":["read"]}`).want(201, "").decode(&made)
+		conn, reader := a.connect()
+		fmt.Fprintf(conn, "GET /api/v1/operations/op-1/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n\r\n", made.Token)
+		resp, err := http.ReadResponse(reader, &http.Request{Method: "GET"})
+		if err != nil || resp.StatusCode != 200 {
+			t.Fatal(resp, err)
+		}
+		body := bufio.NewReader(resp.Body)
+		readPart(t, body)
+		changes <- at(running("op-1"), 2)
+		readPart(t, body)
+		a.do("DELETE", "/api/v1/tokens/watcher", "").want(204, "")
+		changes <- at(running("op-1"), 3)
+		if rest, err := io.ReadAll(body); err != nil || len(rest) > 0 {
+			t.Errorf("after the token was deleted: %q, %v", rest, err)
+		}
+	})
 }
 
 // TestEventsTokenEnds checks in a bubble of fake time that a stream without changes ends soon
@@ -291,16 +291,23 @@ func TestEventsRefused(t *testing.T) {
 	a.do("GET", "/api/v1/operations/op-9/events", "").want(404, "not-found")
 	a.do("POST", "/api/v1/operations/op-1/events", "").want(405, "method")
 	a.put(func(tx alias.Tx) error { return tx.InsertOperation(running("op-1")) })
-	r := a.do("HEAD", "/api/v1/operations/op-1/events", "").want(200, "")
-	if r.body != "" || r.header.Get("Content-Type") != "text/event-stream" {
-		t.Errorf("HEAD: %q %v", r.body, r.header)
-	}
 	for range maxStreams {
 		resp, _, _ := a.follow()
 		readPart(t, bufio.NewReader(resp.Body)) // the call has its place
 	}
 	if r := a.do("GET", "/api/v1/operations/op-1/events", "").want(503, "overloaded"); r.header.Get("Retry-After") == "" {
 		t.Errorf("no Retry-After")
+	}
+}
+
+// TestEventsHead has a server of its own: the place of the call is free some time after its answer.
+func TestEventsHead(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, with(scriptedWatch(running("op-1"), nil)))
+	a.put(func(tx alias.Tx) error { return tx.InsertOperation(running("op-1")) })
+	r := a.do("HEAD", "/api/v1/operations/op-1/events", "").want(200, "")
+	if r.body != "" || r.header.Get("Content-Type") != "text/event-stream" {
+		t.Errorf("HEAD: %q %v", r.body, r.header)
 	}
 }
 

@@ -332,32 +332,35 @@ func checkStarted(t *testing.T, r answer, applied string) {
 // connection after it.
 func TestWaitIsNotCut(t *testing.T) {
 	t.Parallel()
-	entered := make(chan struct{})
-	f := &fake{
-		provision: func(context.Context, string, policy.Request) (*alias.Operation, error) {
-			return running("op-1"), nil
-		},
-		wait: func(ctx context.Context, _ string) (*alias.Operation, error) {
-			close(entered)
-			<-ctx.Done()
-			return running("op-1"), nil
-		},
-	}
-	server, _, logs := newTestServer(t, with(f))
-	server.http.ReadTimeout, server.http.WriteTimeout = 300*time.Millisecond, 300*time.Millisecond
-	a := serve(t, server, logs)
-	done := make(chan answer)
-	conn, reader := dial(t, a.addr)
-	go func() {
-		fmt.Fprintf(conn, "POST /api/v1/provision HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\n"+
-			"Prefer: wait=1\r\nContent-Length: %d\r\n\r\n%s", testToken, len(provisionBody), provisionBody)
-		done <- a.readNext(reader, "POST")
-	}()
-	<-entered
-	a.register("other")
-	(<-done).want(202, "")
-	fmt.Fprintf(conn, "GET /-/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-	wantOK(t, reader)
+	synctest.Test(t, func(t *testing.T) {
+		entered := make(chan struct{})
+		f := &fake{
+			provision: func(context.Context, string, policy.Request) (*alias.Operation, error) {
+				return running("op-1"), nil
+			},
+			wait: func(ctx context.Context, _ string) (*alias.Operation, error) {
+				close(entered)
+				<-ctx.Done()
+				return running("op-1"), nil
+			},
+		}
+		a := newAPIInBubble(t, with(f))
+		begin, done := time.Now(), make(chan answer)
+		conn, reader := a.connect()
+		go func() {
+			fmt.Fprintf(conn, "POST /api/v1/provision HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\n"+
+				"Prefer: wait=300\r\nContent-Length: %d\r\n\r\n%s", testToken, len(provisionBody), provisionBody)
+			done <- a.readNext(reader, "POST")
+		}()
+		<-entered
+		a.register("other")
+		(<-done).want(202, "")
+		if held := time.Since(begin); held != maxWait || held < readTimeout || held < writeTimeout {
+			t.Errorf("held for %s", held)
+		}
+		fmt.Fprintf(conn, "GET /-/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		wantOK(t, reader)
+	})
 }
 
 // TestWaitClientGone: a client that leaves ends the waiting.
