@@ -187,9 +187,9 @@ func TestCopyRegistryRefused(t *testing.T) {
 		},
 			[]string{"the source", "by the nodes a-node", "stop them"}},
 		{"nodes on the target", func(t *testing.T) (string, string) {
-			database := postgres.Database(t)
-			beat(t, database)
-			return folder(t), database
+			dir, database := folder(t), postgres.Database(t)
+			beat(t, database) // it counts for some seconds
+			return dir, database
 		},
 			[]string{"the target", "by the nodes a-node"}},
 		{"no such database", func(t *testing.T) (string, string) {

@@ -38,7 +38,12 @@ func Lock(dir string) (unlock func(), err error) {
 		}
 		return nil, fmt.Errorf("lock the data folder: %w", err)
 	}
-	return func() { f.Close() }, nil
+	return func() {
+		// Close alone would leave the lock to a process that is being started: until it executes its
+		// program, it has a copy of every descriptor.
+		_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
+		f.Close()
+	}, nil
 }
 
 // RemoveBackups removes copies of the registry that a killed server has left.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -77,6 +78,36 @@ func eachKill(t *testing.T, least int, prepare func(t *testing.T) []string, chec
 		}
 		t.Run(fmt.Sprint("killed at ", n), func(t *testing.T) { check(t, args) })
 	}
+}
+
+// TestUnlock: a process that is being started has copies of the descriptors of this one.
+func TestUnlock(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	unlock, err := Lock(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil || len(list) == 0 {
+		t.Skip("SKIPPED: there is no /proc")
+	}
+	for _, link := range list {
+		if path, _ := os.Readlink(link); path != filepath.Join(dir, "lock") {
+			continue
+		}
+		fd, _ := strconv.Atoi(filepath.Base(link))
+		child, err := syscall.Dup(fd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer syscall.Close(child)
+	}
+	unlock()
+	if unlock, err = Lock(dir); err != nil {
+		t.Fatal(err)
+	}
+	unlock()
 }
 
 const (
