@@ -44,6 +44,9 @@ type completeCmd struct {
 
 const exitFiles = 10
 
+// completionTimeout is how long a shell waits for the server.
+const completionTimeout = time.Second
+
 func (*completeCmd) Examples() []string { return nil }
 
 func (c *completeCmd) Run(s *session) error {
@@ -52,7 +55,11 @@ func (c *completeCmd) Run(s *session) error {
 		words = words[1:]
 	}
 	l := parseLine(s.model.Node, words)
-	list, files := l.candidates(s)
+	ctx, cancel := context.WithTimeout(s.ctx, completionTimeout)
+	defer cancel()
+	asking := *s
+	asking.ctx = ctx
+	list, files := l.candidates(&asking)
 	for _, e := range list {
 		s.out.printf("%s\n", strings.TrimSuffix(e.word+"\t"+e.means, "\t"))
 	}
@@ -245,15 +252,9 @@ func texts[T ~string](list []T) []string {
 	return all
 }
 
-// completionTimeout is how long a shell waits for the server.
-const completionTimeout = time.Second
-
 // names asks the server. Without an answer there are none.
 func (l *line) names(s *session, noun string) []string {
-	ctx, cancel := context.WithTimeout(s.ctx, completionTimeout)
-	defer cancel()
 	asking := *s
-	asking.ctx = ctx
 	asking.flags = &Connection{
 		AdminURL:       first(l.given["admin-url"], os.Getenv(EnvURL)),
 		AdminTokenFile: first(l.given["admin-token-file"], os.Getenv(envTokenFile)),
