@@ -12,10 +12,11 @@ import (
 
 	"ixmage/alias"
 	"ixmage/alias/client"
+	"ixmage/internal/awstest/netfault"
 )
 
 // aServer answers the calls of a follower: what has to be said about each of them.
-func aServer(t *testing.T, events http.HandlerFunc, read http.HandlerFunc) (*client.Client, *httptest.Server) {
+func aServer(t *testing.T, events http.HandlerFunc, read http.HandlerFunc) *client.Client {
 	t.Helper()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /api/v1/operations/op-1/events", events)
@@ -27,7 +28,7 @@ func aServer(t *testing.T, events http.HandlerFunc, read http.HandlerFunc) (*cli
 		t.Fatal(err)
 	}
 	t.Cleanup(c.CloseIdle)
-	return c, server
+	return c
 }
 
 func jsonOf(t *testing.T, state string, steps ...string) string {
@@ -78,7 +79,7 @@ func TestFollower(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			reads := 0
-			c, _ := aServer(t, row.events, func(w http.ResponseWriter, _ *http.Request) {
+			c := aServer(t, row.events, func(w http.ResponseWriter, _ *http.Request) {
 				answer := row.read[min(reads, len(row.read)-1)]
 				reads++
 				if status := 0; len(answer) == 3 {
@@ -104,9 +105,11 @@ func TestFollower(t *testing.T) {
 // ends the command with its error, and the hint how to go on.
 func TestFollowerAway(t *testing.T) {
 	t.Parallel()
-	c, server := aServer(t, func(w http.ResponseWriter, _ *http.Request) { refuse(w, 404) }, http.NotFound)
-	server.Close()
-	err := follower{api: c, path: "/api/v1/operations/op-1", send: func(stateUpdate) {}}.run(t.Context())
+	c, err := client.New("http://"+netfault.Refused(t), alias.NewSecret(testToken))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = follower{api: c, path: "/api/v1/operations/op-1", send: func(stateUpdate) {}}.run(t.Context())
 	if _, away := errors.AsType[*client.UnreachableError](err); !away {
 		t.Errorf("%v", err)
 	}
@@ -129,7 +132,7 @@ func TestWaitFor(t *testing.T) {
 		{"failed", formatJSON, 1, "{\n  \"id\": \"op-1\",", failed},
 		{"done", formatYAML, 0, "id: op-1\n", ""},
 	} {
-		c, _ := aServer(t, func(w http.ResponseWriter, _ *http.Request) { refuse(w, 404) }, func(w http.ResponseWriter, _ *http.Request) {
+		c := aServer(t, func(w http.ResponseWriter, _ *http.Request) { refuse(w, 404) }, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			fmt.Fprint(w, jsonOf(t, row.state, "done"))
 		})

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ixmage/alias"
+	"ixmage/internal/awstest/netfault"
 )
 
 // serve starts a server and returns a client of it.
@@ -141,9 +142,7 @@ func problem(w http.ResponseWriter, text string) {
 
 func TestUnreachable(t *testing.T) {
 	t.Parallel()
-	gone := httptest.NewServer(http.NotFoundHandler())
-	gone.Close()
-	away, _ := New(gone.URL, alias.Secret{})
+	away, _ := New("http://"+netfault.Refused(t), alias.Secret{})
 	cut := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Content-Length", "100")

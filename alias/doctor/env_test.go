@@ -18,6 +18,7 @@ import (
 	"ixmage/alias/session"
 	"ixmage/alias/sqlstore/sqltest"
 	"ixmage/internal/awstest/iam"
+	"ixmage/internal/awstest/netfault"
 )
 
 const (
@@ -198,7 +199,5 @@ func wantText(t *testing.T, f Finding, says ...string) {
 // refusedURL is the URL of a port on which nothing listens.
 func refusedURL(t *testing.T) string {
 	t.Helper()
-	s := iam.New(t, iam.Config{})
-	s.Close()
-	return s.URL
+	return "http://" + netfault.Refused(t)
 }

@@ -11,6 +11,7 @@ import (
 
 	"ixmage/alias"
 	"ixmage/internal/awserr"
+	"ixmage/internal/awstest/netfault"
 	"ixmage/internal/awstest/s3"
 )
 
@@ -319,9 +320,8 @@ func TestMatrixSilent(t *testing.T) {
 
 func TestMatrixGone(t *testing.T) {
 	t.Parallel()
-	s := newStub(t, nil)
-	p := s.key(t)
-	s.Close()
+	url := "http://" + netfault.Refused(t)
+	p := testKey(t, url, url, alias.KeyPair{AccessKeyID: "AKIATESTTESTTESTTEST", SecretAccessKey: alias.NewSecret("s")})
 	checks, notTried := Check(t.Context(), p, shop())
 	expect(t, checks, notTried, map[string]string{"*": "not-proven network", NameAssumeRole: "not-tried proves-nothing"})
 }
