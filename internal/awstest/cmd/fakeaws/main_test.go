@@ -21,7 +21,7 @@ import (
 )
 
 const testAccount = `{
- "session_life": "2s",
+ "session_life": "10m",
  "users": [{"name": "reader"}],
  "roles": [{"name": "media", "path": "/ixmage/", "max_session": "2h",
   "trust": {"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::123456789012:user/reader"},"Action":"sts:AssumeRole"}]},
@@ -60,7 +60,7 @@ func TestAccountFile(t *testing.T) {
 	}).AssumeRole(ctx, &sts.AssumeRoleInput{RoleArn: aws.String(about.Roles["media"]), RoleSessionName: aws.String("test")})
 	must(t, err)
 	c := made.Credentials
-	if left := time.Until(*c.Expiration); left > 2*time.Second {
+	if left := time.Until(*c.Expiration); left > 10*time.Minute {
 		t.Errorf("the session lasts %s", left)
 	}
 	objects := s3.New(s3.Options{
