@@ -33,6 +33,8 @@ const (
 	postgresTimeout = 15 * time.Second
 	// postgresPatience is how long a call may take before the database is asked whether it answers.
 	postgresPatience = 2 * time.Second
+	// postgresAnswerTime is how long it then has for the simplest of answers.
+	postgresAnswerTime = 3 * time.Second
 	// prepareTimeout bounds a migration, or the wait for that of another node.
 	prepareTimeout = 2 * time.Minute
 	// connectTimeout is used if the URL has none.
@@ -95,6 +97,7 @@ func NewPostgres(text string) (*Postgres, error) {
 		timeout:    postgresTimeout,
 		answers:    answers,
 		patience:   postgresPatience,
+		answerTime: postgresAnswerTime,
 		shared:     new(atomic.Bool),
 		turn:       make(chan struct{}, 1),
 	}}}, nil

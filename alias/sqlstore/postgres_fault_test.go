@@ -122,20 +122,21 @@ func TestCommitSilent(t *testing.T) {
 	if err := proxy.Set(netfault.Pass()); err != nil {
 		t.Fatal(err)
 	}
-	s.dialect.timeout = postgresTimeout // the lost transaction may hold the lock for some seconds
+	s.dialect.timeout = time.Minute // the lost transaction may hold the lock for some seconds
 	if err := insert(t, s, 1); err != nil {
 		t.Errorf("afterwards: %v", err)
 	}
 }
 
-// TestSilentServer: a server that stops to answer is given up soon, whatever a call waits for.
+// TestSilentServer: a server that stops to answer is given up before the limit of a call, whatever it
+// waits for.
 func TestSilentServer(t *testing.T) {
 	t.Parallel()
 	server := postgres.Shared(t)
 	url := migrated(t)
 	proxy := netfault.New(t, server.Addr)
 	s := openPostgres(t, postgres.Through(t, proxy.Addr, url))
-	s.dialect.patience = 100 * time.Millisecond
+	s.dialect.timeout, s.dialect.patience, s.dialect.answerTime = time.Hour, 100*time.Millisecond, 100*time.Millisecond
 	if err := proxy.Set(netfault.Hang()); err != nil {
 		t.Fatal(err)
 	}
@@ -143,10 +144,8 @@ func TestSilentServer(t *testing.T) {
 		"write": func() error { return insert(t, s, 1) },
 		"read":  func() error { _, err := s.Meta(t.Context(), "key"); return err },
 	} {
-		began := time.Now()
-		err := call()
-		if took := time.Since(began); !errors.Is(err, alias.ErrUnavailable) || !errors.Is(err, ErrSilent) || took > postgresTimeout/2 {
-			t.Errorf("%s: got %v after %s, want %v", name, err, took, ErrSilent)
+		if err := call(); !errors.Is(err, alias.ErrUnavailable) || !errors.Is(err, ErrSilent) {
+			t.Errorf("%s: got %v, want %v", name, err, ErrSilent)
 		}
 	}
 }

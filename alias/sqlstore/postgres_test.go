@@ -3,7 +3,9 @@ package sqlstore
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
+	"time"
 
 	"ixmage/alias"
 	"ixmage/alias/storetest"
@@ -20,13 +22,18 @@ func openPostgres(t *testing.T, url string) *Postgres {
 	return p
 }
 
-// newPostgres opens a store that ends with the test.
+// newPostgres opens a store that ends with the test. It gives a database on a busy machine more time
+// than the program does.
 func newPostgres(t *testing.T, url string) *Postgres {
 	t.Helper()
+	if !strings.Contains(url, "connect_timeout") {
+		url += map[bool]string{true: "&", false: "?"}[strings.Contains(url, "?")] + "connect_timeout=60"
+	}
 	p, err := NewPostgres(url)
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.dialect.timeout, p.dialect.answerTime = time.Minute, time.Minute
 	t.Cleanup(func() {
 		if err := p.Close(); err != nil {
 			t.Errorf("Close: %v", err)

@@ -235,6 +235,7 @@ func TestWriterWaitsForAnotherProcess(t *testing.T) {
 	t.Parallel()
 	path := makeDatabase(t, 0)
 	a, b := openTest(t, path), openTest(t, path)
+	pragma(t, b, "busy_timeout(60000)") // the machine may be busy too
 	locked, unlock, done := make(chan struct{}), make(chan struct{}), make(chan error)
 	go func() {
 		done <- a.Update(t.Context(), func(tx alias.Tx) error {

@@ -37,9 +37,10 @@ type dialect struct {
 	// timeout bounds each call, if it is not 0. A database on a network may not answer.
 	timeout time.Duration
 	// answers, if it is not nil, asks the database for an answer. A call that takes longer than
-	// patience has it asked; an answer lets the call go on, since it may wait for another writer.
-	answers  func(ctx context.Context) error
-	patience time.Duration
+	// patience has it asked, and has answerTime for it; an answer lets the call go on, since it may
+	// wait for another writer.
+	answers              func(ctx context.Context) error
+	patience, answerTime time.Duration
 	// shared, if it is not nil, means that other processes use the database: it has a log. It
 	// is false until the schema is known to be the one of this program.
 	shared *atomic.Bool
@@ -80,14 +81,11 @@ func (d dialect) bound(ctx context.Context) (context.Context, context.CancelFunc
 
 type boundKey struct{}
 
-// answerTime is how long the database has for the simplest of answers.
-const answerTime = 3 * time.Second
-
 // ask ends a call when the database, asked every now and then, does not answer. An error is an
 // answer: the call gets its own.
 func (d dialect) ask(ctx context.Context, end context.CancelCauseFunc) {
 	for ctx.Err() == nil {
-		try, cancel := context.WithTimeout(ctx, answerTime)
+		try, cancel := context.WithTimeout(ctx, d.answerTime)
 		err := d.answers(try)
 		silent := err != nil && try.Err() != nil
 		cancel()
