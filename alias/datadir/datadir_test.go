@@ -101,7 +101,7 @@ func TestUnlock(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer syscall.Close(child)
+		t.Cleanup(func() { syscall.Close(child) })
 	}
 	unlock()
 	if unlock, err = Lock(dir); err != nil {
