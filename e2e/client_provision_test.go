@@ -103,7 +103,8 @@ func TestClientFollow(t *testing.T) {
 	t.Parallel()
 	g := realS3(t)
 	bucket := media(t, g)
-	s := startProvisioning(t, g, append(quickWaits, "--rotation-soak", "2s")...)
+	iamURL, open := heldIAM(t, g, "UpdateAccessKey") // the previous key is made inactive after its soak
+	s := startProvisioningIn(t, filepath.Join(t.TempDir(), "data"), provisionArgs(g, iamURL, quickWaits...)...)
 	s.operateWell(http.MethodPost, "/api/v1/provision", provisionBody(g, "shop", bucket))
 	p := atTerminal(t, s.client("rotate", "shop"), nil)
 	p.expect("rotate shop: running")
@@ -113,6 +114,7 @@ func TestClientFollow(t *testing.T) {
 	if code := p.end(); code != 1 {
 		t.Errorf("exit status %d:\n%s", code, p.text())
 	}
+	open()
 	id := regexp.MustCompile(`operation wait (\S+)`).FindStringSubmatch(p.text())[1]
 	waited := s.runClient(nil, "operation", "wait", id)
 	if waited.code != 0 || !strings.HasPrefix(waited.stdout, "operation "+id+": rotate shop\n") || !strings.Contains(waited.stdout, "\ndone ") {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -12,8 +13,8 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// follow reads the events of an operation until its stream ends.
-func (s *server) follow(id string) []operation {
+// follow reads the events of an operation until its stream ends, and calls begun after the first one.
+func (s *server) follow(id string, begun func()) []operation {
 	s.t.Helper()
 	resp, err := client(s.t).Do(s.request("GET", "/api/v1/operations/"+id+"/events", nil))
 	if err != nil {
@@ -27,6 +28,7 @@ func (s *server) follow(id string) []operation {
 	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
 		if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
 			seen = append(seen, parseOperation(s.t, []byte(data)))
+			begun()
 		}
 	}
 	return seen
@@ -38,9 +40,10 @@ func TestConsoleAPI(t *testing.T) {
 	t.Parallel()
 	g := realS3(t)
 	bucket := media(t, g)
-	s := startProvisioning(t, g, quickWaits...)
+	iamURL, open := heldIAM(t, g, "") // so that the operation does not end before it is followed
+	s := startProvisioningIn(t, filepath.Join(t.TempDir(), "data"), provisionArgs(g, iamURL, quickWaits...)...)
 	op := s.begun(http.MethodPost, "/api/v1/provision", provisionBody(g, "shop", bucket))
-	s.wantFollowed(op)
+	s.wantFollowed(op, open)
 	var v struct {
 		Scope  string            `json:"scope"`
 		Checks []json.RawMessage `json:"checks"`
@@ -71,10 +74,10 @@ func TestConsoleAPI(t *testing.T) {
 	}
 }
 
-// wantFollowed follows an operation that begins.
-func (s *server) wantFollowed(op operation) {
+// wantFollowed follows an operation that begins, and goes on after begun.
+func (s *server) wantFollowed(op operation, begun func()) {
 	s.t.Helper()
-	seen := s.follow(op.ID)
+	seen := s.follow(op.ID, begun)
 	last := seen[len(seen)-1]
 	if last.State != "done" || len(seen) < 3 {
 		s.t.Errorf("%d events, the last one %+v", len(seen), last)

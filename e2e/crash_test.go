@@ -1,8 +1,10 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -158,6 +160,36 @@ func newGate(t *testing.T, g *gateway.Server) (*gate, string) {
 	return d, server.URL
 }
 
+// heldIAM is a way to the real IAM on which calls of operations with an action, or with any, wait until
+// open is called.
+func heldIAM(t *testing.T, g *gateway.Server, action string) (iamURL string, open func()) {
+	t.Helper()
+	pass, released := toIAM(t, g), make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return // the caller has gone
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		if strings.Contains(r.UserAgent(), operationAgent) && bytes.Contains(body, []byte("Action="+action)) {
+			select {
+			case <-released:
+			case <-r.Context().Done():
+			}
+		}
+		pass.ServeHTTP(w, r)
+	}))
+	open = sync.OnceFunc(func() { close(released) })
+	t.Cleanup(func() {
+		open()
+		server.Close()
+	})
+	return server.URL, open
+}
+
+// operationAgent begins the part of the User-Agent that names the operation of a call of IAM.
+const operationAgent = "ixmage-operation/op-"
+
 // toIAM passes requests on to the real IAM.
 func toIAM(t *testing.T, g *gateway.Server) *httputil.ReverseProxy {
 	t.Helper()
@@ -175,7 +207,7 @@ func toIAM(t *testing.T, g *gateway.Server) *httputil.ReverseProxy {
 }
 
 func (d *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !strings.Contains(r.UserAgent(), "ixmage-operation/op-") { // of reconcile
+	if !strings.Contains(r.UserAgent(), operationAgent) { // of reconcile
 		d.Handler.ServeHTTP(w, r)
 		return
 	}
