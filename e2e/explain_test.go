@@ -179,8 +179,8 @@ func (s *env) wantExplained(t *testing.T, alias string, row explainedFault) {
 // fresh or stale, and whether the circuit is open.
 func TestExplainCached(t *testing.T) {
 	t.Parallel()
-	s := newEnv(t, "--breaker-failures", "3")
-	s.patch("shop", `{"ttl":"2s","stale_if_error":"1h","stale_while_revalidate":"0s"}`)
+	s := newEnv(t, "--breaker-failures", "3", "--breaker-open", "1h")
+	s.patch("shop", `{"ttl":"1h","stale_if_error":"1h","stale_while_revalidate":"0s"}`)
 	s.put("a.png", s3.Object{Body: png(1000, "")})
 	if e := s.explain("/shop/a.png", ""); e.Status != 0 || e.Cache.Memory != nil || e.Bucket != "media" || e.Key != "web/a.png" ||
 		e.Credential.Name != "shop" || e.Credential.KeyID != "AKIAIOSFODNN7EXAMPLE" || e.Circuit.State != "closed" || e.Canary.State != "none" {
@@ -209,6 +209,7 @@ func TestExplainCached(t *testing.T) {
 		!strings.Contains(e.Remedy, "sends it no requests") || !strings.Contains(e.Remedy, "S3 itself fails") {
 		t.Errorf("circuit open: %+v", e)
 	}
+	s.patch("shop", `{"ttl":"1s"}`)
 	eventually(t, "it is served stale", func() bool {
 		return strings.Contains(s.get("/shop/a.png").Header.Get("Cache-Status"), "ttl=-")
 	})
@@ -221,7 +222,10 @@ func TestExplainCached(t *testing.T) {
 	if e := s.explain("/shop/text.png", "&probe=true"); e.Probe == nil || e.Probe.Status != 404 {
 		t.Errorf("probed past the circuit: %+v", e)
 	}
-	s.get("/shop/none.png")
+	pair := map[string]any{"access_key_id": "AKIAREPLACED0EXAMPLE", "secret_access_key": "another-secret-that-is-not-real"}
+	if r := s.api(http.MethodPut, "/api/v1/credentials/shop", pair); r.StatusCode != http.StatusOK { // it begins with a closed circuit
+		t.Fatalf("replace: %s: %s", r.Status, r.body)
+	}
 	eventually(t, "it is known to be missing", func() bool {
 		s.get("/shop/none.png")
 		return s.explain("/shop/none.png", "").Cache.Missing != nil

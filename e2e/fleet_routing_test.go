@@ -38,7 +38,7 @@ type fleet struct {
 
 func startFleet(t *testing.T, args ...string) *fleet {
 	t.Helper()
-	f := &fleet{t: t, args: args}
+	f := &fleet{t: t, args: slices.Concat(patience, args)}
 	for i := range 3 {
 		f.addrs = append(f.addrs, freeAddr(t))
 		f.nodes = append(f.nodes, nil)
@@ -424,9 +424,9 @@ func TestFleetKilledUnderWay(t *testing.T) {
 		const n = 16
 		u := f.ask(b, fake, n)
 		dead := ownerOf(t, u.begun[0].Header)
-		held := int(f.nodes[dead].metric("ixmage_http_requests_in_flight"))
+		left := slices.DeleteFunc(slices.Clone(u.begun), func(r *http.Response) bool { return ownerOf(t, r.Header) == dead })
 		f.nodes[dead].kill()
-		eventually(t, "the calls of the dead node have ended", func() bool { return fake.InFlight() == 2*n-held })
+		eventually(t, "the bodies of the dead node have ended", func() bool { return fake.OpenBodies() == len(left) })
 		u.finish(t, dead)
 	})
 }
@@ -477,17 +477,11 @@ func TestFleetRollingRestart(t *testing.T) {
 	})
 }
 
-// fakeNodes starts three servers that see what a balancer sends, and counts their connections.
-func fakeNodes(t *testing.T, conns *atomic.Int32, serve func(node int, w http.ResponseWriter, r *http.Request)) (addrs []string) {
+// fakeNodes starts three servers that see what a balancer sends.
+func fakeNodes(t *testing.T, serve func(node int, w http.ResponseWriter, r *http.Request)) (addrs []string) {
 	t.Helper()
 	for i := range 3 {
-		node := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serve(i, w, r) }))
-		node.Config.ConnState = func(_ net.Conn, s http.ConnState) {
-			if s == http.StateNew && conns != nil {
-				conns.Add(1)
-			}
-		}
-		node.Start()
+		node := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serve(i, w, r) }))
 		t.Cleanup(node.Close)
 		addrs = append(addrs, node.Listener.Addr().String())
 	}
@@ -499,10 +493,10 @@ func fakeNodes(t *testing.T, conns *atomic.Int32, serve func(node int, w http.Re
 func TestFleetSize(t *testing.T) {
 	t.Parallel()
 	eachBalancer(t, func(t *testing.T, start starter) {
-		addrs := fakeNodes(t, nil, func(i int, w http.ResponseWriter, _ *http.Request) { w.Header().Set("Node", strconv.Itoa(i)) })
+		addrs := fakeNodes(t, func(i int, w http.ResponseWriter, _ *http.Request) { w.Header().Set("Node", strconv.Itoa(i)) })
 		web := webClient(t, false)
 		owners := func(b *balancer) (list []string) {
-			for k := range 150 {
+			for k := range 400 { // of fewer, a node may have too few or too many by chance: its place on the ring depends on its port
 				list = append(list, askWeb(t, web, http.MethodGet, b, fmt.Sprintf("/shop/%d.png", k)).Header.Get("Node"))
 			}
 			return list
@@ -541,12 +535,13 @@ func TestFleetRequest(t *testing.T) {
 	t.Parallel()
 	eachBalancer(t, func(t *testing.T, start starter) {
 		var got atomic.Pointer[http.Request]
-		var conns atomic.Int32
+		var conns sync.Map // by the address of the balancer's end; not those of health checks, of which each has its own
 		body := bytesOf(16<<20, "node")
-		addrs := fakeNodes(t, &conns, func(_ int, w http.ResponseWriter, r *http.Request) {
+		addrs := fakeNodes(t, func(_ int, w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/-/readyz" {
 				return
 			}
+			conns.Store(r.RemoteAddr, true)
 			got.Store(r)
 			if r.URL.Path == "/large.png" {
 				w.Write(body)
@@ -581,7 +576,9 @@ func TestFleetRequest(t *testing.T) {
 				t.Error(got)
 			}
 		}
-		if n := conns.Load(); n > 30 { // health checks have their own
+		n := 0
+		conns.Range(func(any, any) bool { n++; return true })
+		if n > 30 {
 			t.Errorf("the nodes have got %d connections for 107 requests, one after the other", n)
 		}
 		if r := askWeb(t, webClient(t, false), http.MethodGet, b, "/large.png"); !bytes.Equal(r.body, body) {
@@ -595,7 +592,7 @@ func TestFleetRequest(t *testing.T) {
 func TestFleetReadiness(t *testing.T) {
 	t.Parallel()
 	var unready atomic.Bool
-	addrs := fakeNodes(t, nil, func(i int, w http.ResponseWriter, r *http.Request) {
+	addrs := fakeNodes(t, func(i int, w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Node", strconv.Itoa(i))
 		if r.URL.Path == "/-/readyz" && i == 1 && unready.Load() {
 			w.WriteHeader(http.StatusServiceUnavailable)
