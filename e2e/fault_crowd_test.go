@@ -14,7 +14,7 @@ import (
 
 // patientOrigin has deadlines that only a silent body exceeds.
 var patientOrigin = []string{
-	"--origin-first-byte-timeout", "1m", "--origin-call-timeout", "2m", "--origin-idle-timeout", "2s",
+	"--origin-first-byte-timeout", "1m", "--origin-call-timeout", "2m", "--origin-idle-timeout", "5s",
 	"--origin-queue-timeout", "2m", "--cache-object-max", "32MiB",
 }
 
@@ -37,12 +37,10 @@ func held(gate <-chan struct{}, s script) script {
 func TestFaultyCrowd(t *testing.T) {
 	t.Parallel()
 	broken := s3.CloseAfter(50_000)
-	silent := s3.StallAfter(0, nil)
-	rows := []fault{
+	gatherAll(t, patience, []fault{
 		{name: "right", script: first(&s3.Fault{}), get: whole(1)},
 		{name: "cut once", script: first(broken), get: whole(2)},
 		{name: "cut", script: first(broken, s3.CloseAfter(0)), get: cut(2, "network")},
-		{name: "silent in the body", script: first(broken, silent), get: cut(2, "timeout")},
 		{name: "wrong checksum", script: first(s3.WrongChecksum()), get: cut(1, "error")},
 		{name: "longer than declared", script: first(s3.DeclareLess(10)), get: cut(1, "error")},
 		{name: "closed before the headers", script: first(s3.CloseAfter(s3.BeforeHeaders), s3.CloseAfter(s3.BeforeHeaders)), get: fails(502, "origin-unreachable", 2, "network")},
@@ -55,13 +53,21 @@ func TestFaultyCrowd(t *testing.T) {
 		{name: "RequestTimeout", script: first(s3.Fail("RequestTimeout"), s3.Fail("RequestTimeout")), get: fails(504, "origin-timeout", 2, "timeout")},
 		{name: "a page", script: first(s3.XML200()), get: fails(415, "not-an-image", 1, "ok")},
 		{name: "large, cut", object: s3.Object{Body: png(4<<20, "large")}, script: first(s3.CloseAfter(3<<20), s3.CloseAfter(0)), get: cut(2, "network")},
-	}
+	})
+	gatherAll(t, patientOrigin, []fault{
+		{name: "silent in the body", script: first(broken, s3.StallAfter(0, nil)), get: cut(2, "timeout")},
+	})
+}
+
+// gatherAll gathers a crowd for each row, at a server of its own.
+func gatherAll(t *testing.T, args []string, rows []fault) {
+	t.Helper()
 	gates := make([]chan struct{}, len(rows))
 	for i := range rows {
 		gates[i] = make(chan struct{})
 		rows[i].script = held(gates[i], rows[i].script)
 	}
-	f := newFaultEnv(t, start(t, patientOrigin...))
+	f := newFaultEnv(t, start(t, args...))
 	before := f.gauge()
 	f.load("c", rows)
 	for i, tr := range f.trials {
@@ -192,6 +198,9 @@ func TestLastReaderLeaves(t *testing.T) {
 			gate := make(chan struct{})
 			// S3 is slow, so that the server notices the departure before the body ends.
 			slow := &s3.Fault{Stall: &s3.Stall{After: tc.stall, Release: gate}, Chunk: 8 << 10, Pace: time.Millisecond}
+			if !tc.rest {
+				slow.Pace = 20 * time.Millisecond // a minute for all of it
+			}
 			object := s3.Object{Body: png(tc.size, tc.name)}
 			f := newFaultEnv(t, start(t, append(patientOrigin, "--origin-idle-timeout", "2m")...))
 			f.load("l", []fault{{name: tc.name, object: object, script: first(slow), get: whole(1)}})
