@@ -287,7 +287,11 @@ func TestHealthcheck(t *testing.T) {
 		{"no URL at all", nil, []string{"--url=http://[::1"}, 2, "--url"},
 		{"no URL", nil, []string{"--url=example"}, 1, "example"},
 	} {
-		got := runProgram(t, tc.env, append([]string{"healthcheck"}, tc.args...)...)
+		check := func() outcome { return runProgram(t, tc.env, append([]string{"healthcheck"}, tc.args...)...) }
+		got := check()
+		for strings.Contains(got.stderr, "Client.Timeout exceeded") && tc.name != "silent" {
+			got = check() // a busy machine has held the server for three seconds
+		}
 		if got.code != tc.code || !strings.Contains(got.stderr, tc.says) || (tc.code == 0 && got.stderr != "") {
 			t.Errorf("%s: exit status %d and %q, want %d and %q", tc.name, got.code, got.stderr, tc.code, tc.says)
 		}

@@ -165,7 +165,7 @@ func TestNoFinalReply(t *testing.T) {
 		}
 		fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nETag: \"e\"\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(picture), picture)
 	})
-	s := start(t, "--origin-first-byte-timeout", "1s", "--origin-call-timeout", "3s", "--shutdown-timeout", "1s",
+	s := start(t, "--origin-first-byte-timeout", "3s", "--origin-call-timeout", "9s", "--shutdown-timeout", "1s",
 		"--origin-alias-concurrency", "2", "--origin-queue-timeout", "1m", "--breaker-failures", "0", "--canary-interval", "200ms")
 	for name := range rows {
 		s.createOn(name, store.url, name)
@@ -196,9 +196,10 @@ func TestNoFinalReply(t *testing.T) {
 	eventually(t, "canaries are read again", func() bool { return store.count("/switching/canary.png") > again })
 	s.patchOn("switching", `{"canary":null}`)
 	eventually(t, "connections are closed", func() bool { return store.conns() == 0 })
-	if n := s.samples(); n["ixmage_origin_open_bodies"] != before || n["ixmage_http_requests_in_flight"] != 0 {
-		t.Errorf("%v bodies and %v requests are left", n["ixmage_origin_open_bodies"], n["ixmage_http_requests_in_flight"])
-	}
+	eventually(t, "no body and no request is left", func() bool {
+		n := s.samples()
+		return n["ixmage_origin_open_bodies"] == before && n["ixmage_http_requests_in_flight"] == 0
+	})
 }
 
 // TestTermAmidNoFinalReply ends the process while S3 answers clients, canaries and scope
@@ -237,7 +238,7 @@ func TestTermAmidNoFinalReply(t *testing.T) {
 	case code := <-ended:
 		took := time.Since(begun)
 		t.Logf("ended after %s", took)
-		if code != 0 || took > 10*time.Second { // 1 s + 2 s, and patience with a busy machine
+		if code != 0 || took > 30*time.Second { // 1 s + 2 s, and patience with a busy machine
 			t.Errorf("it ended with status %d after %s", code, took)
 		}
 	case <-time.After(time.Minute):

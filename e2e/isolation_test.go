@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -36,7 +37,7 @@ func TestCredentialsApart(t *testing.T) {
 	const keys, rounds = 20, 3
 	fakeS3 := s3.New(t)
 	fakeS3.CreateBucket("media", "")
-	s := start(t, "--cache-memory", "0")
+	s := start(t, slices.Concat(patience, []string{"--cache-memory", "0"})...)
 	for _, name := range []string{"red", "blue"} {
 		fakeS3.Allow(pairOf(name), "media", name+"/")
 		for i := range keys {
@@ -80,7 +81,7 @@ func TestCredentialsApart(t *testing.T) {
 func TestCredentialShared(t *testing.T) {
 	t.Parallel()
 	fakeS3 := s3.New(t)
-	s := start(t)
+	s := start(t, patience...)
 	old, fresh := pairOf("old"), pairOf("fresh")
 	if r := s.api(http.MethodPost, "/api/v1/credentials", map[string]any{
 		"name": "common", "access_key_id": old.AccessKeyID, "secret_access_key": old.SecretAccessKey.Reveal(),
@@ -141,7 +142,7 @@ func TestCredentialReplacedMidStream(t *testing.T) {
 	fakeS3.Put("media", "a.png", s3.Object{Body: body, ContentType: "image/png"})
 	release := make(chan struct{})
 	fakeS3.Next("media", "a.png", s3.StallAfter(100_000, release))
-	s := start(t)
+	s := start(t, patience...)
 	s.createOn("shop", fakeS3.URL, "media")
 	got := make(chan *response)
 	go func() { got <- s.get("/shop/a.png") }()
@@ -166,7 +167,7 @@ func TestCredentialsOnRealServer(t *testing.T) {
 	if err := gw.CreateBucket(t.Context(), bucket); err != nil {
 		t.Fatal(err)
 	}
-	s := start(t)
+	s := start(t, patience...)
 	for _, name := range []string{"red", "blue"} {
 		object := s3.Object{Body: bytesOf(5000, name), ContentType: "image/png"}
 		if err := gw.PutObject(t.Context(), bucket, name+"/a.png", object); err != nil {
@@ -202,7 +203,7 @@ func TestAnonymous(t *testing.T) {
 	fakeS3 := s3.New(t)
 	fakeS3.CreateBucket("public", "")
 	fakeS3.Put("public", "a.png", s3.Object{Body: bytesOf(100, "public"), ContentType: "image/png"})
-	s := start(t)
+	s := start(t, patience...)
 	s.create(map[string]any{
 		"name": "open", "bucket": "public", "bucket_owner": "123456789012", "endpoint": fakeS3.URL, "path_style": true, "credential": nil,
 	})
@@ -246,7 +247,7 @@ func TestCredentialsInACrowd(t *testing.T) {
 		{"open", "third", "open/", ""},
 	}
 	fakeS3 := s3.New(t)
-	s := start(t, "--cache-object-max", "32KiB")
+	s := start(t, slices.Concat(patience, []string{"--cache-object-max", "32KiB"})...)
 	for _, name := range []string{"red", "blue", "both", "deep"} {
 		kp := pairOf(name)
 		s.adminCall(http.MethodPost, "/api/v1/credentials", map[string]any{
@@ -327,7 +328,7 @@ func checkSigned(t *testing.T, fakeS3 *s3.Server, places []place) {
 func TestStreamsOutliveTheirKey(t *testing.T) {
 	t.Parallel()
 	fakeS3 := s3.New(t)
-	s := start(t)
+	s := start(t, patience...)
 	old, fresh := pairOf("old"), pairOf("fresh")
 	fakeS3.Allow(old, "media", "")
 	for _, key := range []string{"hot.png", "long.png", "new.png"} {
@@ -397,7 +398,7 @@ func TestKeyGoneAtIAM(t *testing.T) {
 	}
 	pair, err := gw.ReadOnlyUser(ctx, name, name, "web/")
 	must(err)
-	s := start(t)
+	s := start(t, patience...)
 	s.adminCall(http.MethodPost, "/api/v1/aliases", map[string]any{
 		"name": "shop", "bucket": name, "prefix": "web/", "endpoint": gw.S3URL, "path_style": true, "credential": inJSON(pair),
 	}, http.StatusCreated)
@@ -443,7 +444,7 @@ func TestKeyGoneAtIAM(t *testing.T) {
 func TestEnvironmentIsNotUsed(t *testing.T) {
 	t.Parallel()
 	fakeS3, stranger := s3.New(t), s3.New(t)
-	s := startWith(t, temptations(t, t.TempDir(), stranger.URL))
+	s := startWith(t, temptations(t, t.TempDir(), stranger.URL), patience...)
 	body := png(faultSize, "own")
 	key := pairOf("own").AccessKeyID
 	fakeS3.Put("own", "a.png", s3.Object{Body: body, ContentType: "image/png"})
@@ -511,7 +512,7 @@ func TestBucketOwner(t *testing.T) {
 	t.Parallel()
 	const owner = "123456789012"
 	fakeS3 := s3.New(t)
-	s := start(t)
+	s := start(t, patience...)
 	fakeS3.CreateBucket("owned", owner)
 	body := png(faultSize, "owned")
 	for _, key := range []string{"a.png", "b.png"} {
