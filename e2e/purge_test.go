@@ -171,6 +171,7 @@ func TestPurgeHints(t *testing.T) {
 		s.put(key, s3.Object{Body: body})
 		wantPicture(t, s.get("/shop/"+(&url.URL{Path: key}).EscapedPath()), body)
 	}
+	s.patch("shop", `{"negative_ttl":"1h"}`)
 	s.get("/shop/never%20there.png") // a negative entry
 	for _, tc := range []struct{ body, want string }{
 		{`"key":"a%20b.jpg"`, `"a b.jpg"`},

@@ -225,6 +225,7 @@ func (s *env) crowd(t *testing.T, name string, body []byte) {
 	close(look)
 	if len(body) > 1<<20 {
 		eventually(t, "the parts are asked for", func() bool { return s.calls(name) >= before+3 })
+		s.waitBlocked(100) // a late one would find no part that it may share
 	}
 	close(rest)
 	wg.Wait()

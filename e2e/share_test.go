@@ -63,7 +63,10 @@ func TestShares(t *testing.T) {
 				e.patch(tc.patch[0], tc.patch[1])
 			}
 			get("other", scans, 4) // more often than what it may evict
-			hits := func() float64 { return e.metric(`ixmage_cache_requests_total{alias="shop",cache="hit"}`) }
+			hits := func() float64 {
+				e.waitInFlight(0) // then all are counted
+				return e.metric(`ixmage_cache_requests_total{alias="shop",cache="hit"}`)
+			}
 			before := hits()
 			for i := range kept {
 				e.get(fmt.Sprintf("/shop/%d.png", i))

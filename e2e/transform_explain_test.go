@@ -16,6 +16,7 @@ func TestTransformSeen(t *testing.T) {
 		return string(s.api(http.MethodGet, "/api/v1/explain?path="+strings.ReplaceAll(path, "&", "%26")+"&accept="+accept, nil).body)
 	}
 	s.variant("a.jpg", "w=200&v=3")
+	s.waitInFlight(0) // then it is counted
 	for path, want := range map[string]string{
 		"/free/a.jpg?w=200&v=3": `"options":"w=200","template":"","width":null,"ignored":["v"],"format":"jpeg","as_stored":false,"cache":{"tier":"memory"`,
 		"/free/a.jpg?w=abc":     `"status":400,"code":"bad-option"`,

@@ -56,6 +56,7 @@ func TestUsageSurvivesRestart(t *testing.T) {
 func TestUsage(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
+	s.patch("shop", `{"negative_ttl":"1h"}`)
 	body := png(1000, "")
 	s.put("a.png", s3.Object{Body: body})
 	s.put("each.png", s3.Object{Body: body, CacheControl: "no-cache"})
@@ -74,6 +75,7 @@ func TestUsage(t *testing.T) {
 		got = string(s.api("GET", "/api/v1/aliases/shop/usage", nil).body)
 		return strings.Contains(got, want)
 	})
+	s.waitInFlight(0)
 	for _, path := range []string{"/api/v1/aliases/shop/usage?by=hour&last=2", "/api/v1/aliases/shop/usage?by=day", "/api/v1/usage?by=hour"} {
 		// The test may run at the begin of an hour.
 		if r := s.api("GET", path, nil); r.StatusCode != 200 || !strings.Contains(string(r.body), `"series":[{"at":"20`) {
