@@ -385,6 +385,7 @@ func browse(t *testing.T, chromium, url string) string {
 	cmd := exec.Command(chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
 		"--disable-background-networking", "--disable-sync", "--disable-extensions", "--no-first-run", "--no-proxy-server",
 		"--user-data-dir="+profile, "--virtual-time-budget=2000", "--dump-dom", url)
+	cmd.WaitDelay = 2 * time.Second // some of its processes end later
 	got := runCommand(t, 5*time.Minute, cmd)
 	if got.code != 0 {
 		t.Fatalf("chromium: exit status %d\n%s", got.code, tail(got.stderr, 2<<10))

@@ -3,6 +3,7 @@ package process
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,10 @@ import (
 
 // killAfter is the time from SIGTERM to SIGKILL.
 const killAfter = time.Minute
+
+// outputDelay is how long the last output of a child that has ended is read. A busy machine may read
+// it late; a process that the child has left behind may hold it open for ever.
+const outputDelay = 10 * time.Second
 
 // ErrExited means that a child process has ended with status 0.
 var ErrExited = errors.New("exit status 0")
@@ -37,7 +42,7 @@ type Child struct {
 func Start(name string, cmd *exec.Cmd) (*Child, error) {
 	c := &Child{name: name, cmd: cmd, done: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = c.output.tee(cmd.Stdout), c.output.tee(cmd.Stderr)
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = cmp.Or(cmd.WaitDelay, outputDelay)
 	dieWithParent(cmd)
 	started := make(chan error)
 	go c.run(started)
