@@ -629,25 +629,57 @@ func TestRotationUnderLoad(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	waits := append(slices.Clone(quickWaits), "--rotation-soak", "1s")
-	s := startProvisioning(t, g, append([]string{"--cache-memory", "0"}, waits...)...)
+	args := append([]string{"--cache-memory", "0"}, quickWaits...)
+	s := startProvisioning(t, g, append(slices.Clone(args), "--rotation-soak", "1s")...)
 	s.operateWell(http.MethodPost, "/api/v1/provision", provisionBody(g, "shop", bucket))
 	s.operateWell(http.MethodPost, "/api/v1/provision", provisionBody(g, "gone", bucket))
 
-	c := client(t)
+	s.underLoad(keys, workers, func(asked func() int64) {
+		for round := range 3 {
+			before := asked()
+			s.operateWell(http.MethodPost, "/api/v1/credentials/shop/rotate", nil)
+			if asked() == before {
+				t.Errorf("nothing was asked for in round %d", round)
+			}
+		}
+	})
+	if code := s.stop(); code != 0 {
+		t.Fatalf("exit status %d", code)
+	}
+	// A rotation that is superseded must soak until then, however busy the machine is.
+	s = startProvisioningIn(t, s.data, provisionArgs(g, g.IAMURL, append(args, "--rotation-soak", "1h")...)...)
+	s.underLoad(keys, workers, func(func() int64) {
+		s.supersede("shop", http.MethodPost, "/api/v1/credentials/shop/rotate", map[string]any{"emergency": true})
+		if r := s.api(http.MethodDelete, "/api/v1/aliases/gone", nil); r.StatusCode != http.StatusNoContent {
+			t.Fatalf("%s: %s", r.Status, r.body)
+		}
+		s.supersede("gone", http.MethodDelete, "/api/v1/credentials/gone", nil)
+	})
+	for _, user := range s.iamUsers(g) {
+		if ids, err := g.Keys(t.Context(), user); err != nil || len(ids) != 1 {
+			t.Errorf("user %s has the keys %v, %v; want one", user, ids, err)
+		}
+	}
+}
+
+// underLoad calls do while workers ask for pictures of the alias shop, of which each must come. asked tells
+// how many were asked for so far.
+func (s *server) underLoad(keys int64, workers int, do func(asked func() int64)) {
+	s.t.Helper()
+	c := client(s.t)
 	var asked, failed atomic.Int64
 	ask := func(n int64) {
 		resp, err := c.Get(fmt.Sprintf("http://%s/shop/%d.png", s.public, n%keys))
 		if err != nil {
 			failed.Add(1)
-			t.Errorf("request %d: %v", n, err)
+			s.t.Errorf("request %d: %v", n, err)
 			return
 		}
 		defer resp.Body.Close()
 		var body bytes.Buffer
 		if _, err := body.ReadFrom(resp.Body); err != nil || resp.StatusCode != http.StatusOK || body.Len() != 5000 {
 			failed.Add(1)
-			t.Errorf("request %d: %s, %d bytes, %v: %s", n, resp.Status, body.Len(), err, body.Bytes()[:min(body.Len(), 300)])
+			s.t.Errorf("request %d: %s, %d bytes, %v: %s", n, resp.Status, body.Len(), err, body.Bytes()[:min(body.Len(), 300)])
 		}
 	}
 	stop := make(chan struct{})
@@ -668,27 +700,11 @@ func TestRotationUnderLoad(t *testing.T) {
 			}
 		})
 	}
-	for round := range 3 {
-		before := asked.Load()
-		s.operateWell(http.MethodPost, "/api/v1/credentials/shop/rotate", nil)
-		if asked.Load() == before {
-			t.Errorf("nothing was asked for in round %d", round)
-		}
-	}
-	s.supersede("shop", http.MethodPost, "/api/v1/credentials/shop/rotate", map[string]any{"emergency": true})
-	if r := s.api(http.MethodDelete, "/api/v1/aliases/gone", nil); r.StatusCode != http.StatusNoContent {
-		t.Fatalf("%s: %s", r.Status, r.body)
-	}
-	s.supersede("gone", http.MethodDelete, "/api/v1/credentials/gone", nil)
+	do(asked.Load)
 	close(stop)
 	wg.Wait()
-	t.Logf("%d requests, %d failed, %v fell back", asked.Load(), failed.Load(),
+	s.t.Logf("%d requests, %d failed, %v fell back", asked.Load(), failed.Load(),
 		s.metric(`ixmage_rotation_fallback_total{credential="shop"}`))
-	for _, user := range s.iamUsers(g) {
-		if ids, err := g.Keys(t.Context(), user); err != nil || len(ids) != 1 {
-			t.Errorf("user %s has the keys %v, %v; want one", user, ids, err)
-		}
-	}
 }
 
 // TestServingWithoutIAM serves a provisioned alias while the IAM endpoint refuses
