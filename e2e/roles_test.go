@@ -254,7 +254,8 @@ func TestRoleMoved(t *testing.T) {
 // half of the time. IXMAGE_RENEWALS has it see more renewals.
 //
 // Each alias has a client that waits for its answer, so a busy machine sends less and no queue
-// grows. A tenth of a session's life is left for a request from its signature to S3.
+// grows. A tenth of a session's life is left for a request from its signature to S3, and more than that for a
+// renewal, so a life must be long beside the time for which a busy machine holds a thread.
 func TestRoleRenewals(t *testing.T) {
 	t.Parallel()
 	const aliases = 10
@@ -262,7 +263,7 @@ func TestRoleRenewals(t *testing.T) {
 	if os.Getenv("IXMAGE_RENEWALS") == "all" {
 		renewals = 5 * aliases
 	}
-	a, s := newAccount(t, iam.Config{SessionLife: func(time.Duration) time.Duration { return 12 * time.Second }}, "--cache-memory", "0")
+	a, s := newAccount(t, iam.Config{SessionLife: func(time.Duration) time.Duration { return time.Minute }}, "--cache-memory", "0")
 	var mu sync.Mutex // guards calls
 	calls := map[string]int{}
 	a.OnCall(func(c iam.Call) *iam.Fault {
@@ -287,9 +288,9 @@ func TestRoleRenewals(t *testing.T) {
 	began := len(a.sessions())
 	for i := range aliases {
 		wg.Go(func() {
-			tick := time.NewTicker(50 * time.Millisecond)
+			tick := time.NewTicker(200 * time.Millisecond)
 			defer tick.Stop()
-			for n := 0; failed.Load() <= 10 && (n%20 != 0 || len(a.sessions())-began <= renewals); n++ {
+			for n := 0; failed.Load() <= 10 && (n%5 != 0 || len(a.sessions())-began <= renewals); n++ {
 				r := s.get(fmt.Sprintf("/shop%d/a.png", i))
 				if r.err != nil || r.StatusCode != http.StatusOK {
 					t.Errorf("request %d: %s %v", sent.Load(), r.Status, r.err)
@@ -322,13 +323,15 @@ func TestRoleSTSAway(t *testing.T) {
 		a.put(fmt.Sprintf("web/%d.png", i))
 	}
 	wantPicture(t, s.get("/shop/stored.png"), stored)
+	living := s.session("/shop/stored.png").Expires
 	a.SetFault(&iam.Fault{LoseBefore: true}, "AssumeRole")
 	next := 0
 	fresh := func() *response {
 		next++
 		return s.get(fmt.Sprintf("/shop/%d.png", next))
 	}
-	if r := fresh(); r.StatusCode != http.StatusOK {
+	// Its use ends half a second early.
+	if r := fresh(); r.StatusCode != http.StatusOK && living != nil && time.Now().Before(living.Add(-time.Second)) {
 		t.Errorf("with a living session: %s", r.Status)
 	}
 	eventually(t, "the session ends", func() bool { return fresh().StatusCode == http.StatusBadGateway })
