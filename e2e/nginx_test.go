@@ -82,7 +82,8 @@ func TestNginxSample(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			s := newEnv(t, "--cache-object-max", "256KiB", "--origin-concurrency", "4", "--origin-alias-concurrency", "4")
+			s := newEnv(t, "--cache-object-max", "256KiB", "--origin-concurrency", "4", "--origin-alias-concurrency", "4",
+				"--origin-queue-timeout", "40s") // a slow client is cut after an eighth of it
 			addr := startNginx(t, s.server, tc.change...)
 			s.put("large.png", s3.Object{Body: png(tc.size, "large")})
 			var clients []*slowClient

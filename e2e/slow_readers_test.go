@@ -174,7 +174,8 @@ func TestSlowReadersOfStreams(t *testing.T) {
 	const readers, hot = 4, 5
 	aliases := []string{"shop", "two", "three", "four"}
 	s := newEnv(t, "--cache-memory", "8MiB", "--cache-object-max", "256KiB",
-		"--origin-concurrency", "16", "--origin-alias-concurrency", "4")
+		"--origin-concurrency", "16", "--origin-alias-concurrency", "4",
+		"--origin-queue-timeout", "16s") // a slow client is cut after each eighth of it that another waits
 	for _, name := range aliases[1:] {
 		s.open(name, "media", "web/", nil)
 	}
