@@ -549,7 +549,7 @@ func TestNoSecretLeavesProvisioning(t *testing.T) {
 	l := &leakEnv{t: t, seen: places{}, secrets: map[string]string{}}
 	l.secrets["the provisioner's key"] = g.Root.SecretAccessKey.Reveal()
 	data := filepath.Join(t.TempDir(), "data")
-	args := append([]string{"--provision-verify-timeout", "1s", "--reconcile-age", "1ns"}, quickWaits...)
+	args := append([]string{"--reconcile-age", "1ns"}, quickWaits...)
 
 	with := provisionArgs(g, iamURL, args...)
 
