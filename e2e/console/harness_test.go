@@ -79,6 +79,7 @@ func testMain(m *testing.M) int {
 	}
 	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
 		chromedp.ExecPath(chromium), chromedp.WindowSize(1280, 800), chromedp.UserDataDir(filepath.Join(dir, "profile")),
+		chromedp.WSURLReadTimeout(5*time.Minute), // until it has started
 		chromedp.Flag("force-prefers-reduced-motion", true), chromedp.Flag("hide-scrollbars", true))
 	if os.Getuid() == 0 {
 		options = append(options, chromedp.NoSandbox)
@@ -140,6 +141,8 @@ func start(t *testing.T, args ...string) *server {
 	args = append([]string{
 		"serve", "--data", data, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--allow-private-endpoints",
 		"--provision", "--provision-buckets", bucket, "--iam-endpoint", g["iam"], "--log-level", "debug",
+		// A busy machine answers late.
+		"--origin-connect-timeout", "1m", "--origin-first-byte-timeout", "1m", "--origin-call-timeout", "1m30s", "--origin-idle-timeout", "1m",
 		// A real IAM is slow to show a change; this one is not.
 		"--provision-verify-interval", "20ms", "--provision-refused-interval", "20ms", "--provision-confirm-interval", "20ms",
 	}, args...)
@@ -270,7 +273,7 @@ func (s *server) provisionOn(name, canary string) {
 	}
 	req.Header.Set("Authorization", "Bearer "+s.token)
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Prefer", "wait=60")
+	req.Header.Set("Prefer", "wait=300")
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		s.t.Fatal(err)

@@ -53,10 +53,18 @@ func open(t *testing.T, s *server) *page {
 	call(p, cdplog.Enable, cdp.Empty{})
 	call(p, audits.Enable, cdp.Empty{})
 	call(p, runtime.Enable, cdp.Empty{})
+	call(p, cdppage.AddScriptToEvaluateOnNewDocument, cdppage.AddScriptToEvaluateOnNewDocumentParams{Source: toastsStay})
 	p.resize(1280, 800)
 	call(p, cdppage.Navigate, cdppage.NavigateParams{URL: p.origin + "/"})
 	return p
 }
+
+// toastsStay keeps short messages, which go after 5 s and more, until the next click of the test: a busy
+// machine may not have looked at the page by then.
+const toastsStay = `{
+	const later = window.setTimeout;
+	window.setTimeout = (f, ms, ...args) => ms >= 5000 ? 0 : later(f, ms, ...args);
+}`
 
 // call makes a call of the protocol of the browser.
 func call[P, R any](p *page, command cdp.Command[P, R], params P) R {
@@ -140,17 +148,19 @@ func eval[T any](p *page, expression string, args ...any) T {
 	return value
 }
 
-// on calls a function with an element as this.
-func (p *page) on(id runtime.RemoteObjectID, function string, args ...any) {
+// on calls a function with an element as this, and reports whether it returned true.
+func (p *page) on(id runtime.RemoteObjectID, function string, args ...any) bool {
 	p.t.Helper()
 	params := runtime.CallFunctionOnParams{FunctionDeclaration: function, ObjectID: id}
 	for _, a := range args {
 		text, _ := json.Marshal(a)
 		params.Arguments = append(params.Arguments, &runtime.CallArgument{Value: text})
 	}
-	if r := call(p, runtime.CallFunctionOn, params); r.ExceptionDetails != nil {
+	r := call(p, runtime.CallFunctionOn, params)
+	if r.ExceptionDetails != nil {
 		p.t.Fatal(r.ExceptionDetails.Text)
 	}
+	return string(r.Result.Value) == "true"
 }
 
 // wait waits until an expression is true.
@@ -208,38 +218,81 @@ func quote(s string) string {
 	return string(text)
 }
 
-// click clicks with the mouse into the middle of an element.
+// click clicks with the mouse into the middle of an element. It takes short messages away before, so that
+// those that follow are of this click.
 func (p *page) click(kind, name string) {
 	p.t.Helper()
-	id := p.find(kind, name)
-	call(p, dom.ScrollIntoViewIfNeeded, dom.ScrollIntoViewIfNeededParams{ObjectID: id})
-	quads := call(p, dom.GetContentQuads, dom.GetContentQuadsParams{ObjectID: id}).Quads
-	if len(quads) == 0 {
-		p.t.Fatalf("%s %q has no place", kind, name)
+	eventually(p.t, "the "+kind+" "+name+" is clicked", func() bool {
+		eval[any](p, "(document.querySelectorAll('.toast .close').forEach((b) => b.click()), null)")
+		return p.tryClick(p.find(kind, name))
+	})
+}
+
+// guardClick lets the mouse reach an element and nothing else, until guardEnd is called, which reports
+// whether a click did.
+const guardClick = `function() {
+	let hit = false;
+	const kinds = ['mousedown', 'mouseup', 'click'];
+	const guard = (e) => {
+		if (!this.contains(e.target)) {
+			e.preventDefault();
+			e.stopImmediatePropagation();
+		} else if (e.type === 'click') {
+			hit = true;
+		}
+	};
+	kinds.forEach((k) => window.addEventListener(k, guard, true));
+	window.guardEnd = () => {
+		kinds.forEach((k) => window.removeEventListener(k, guard, true));
+		return hit;
+	};
+}`
+
+// tryClick clicks an element, and reports whether the click reached it. A page that loads may move or
+// replace it at any moment.
+func (p *page) tryClick(id runtime.RemoteObjectID) bool {
+	p.t.Helper()
+	if _, err := chromedp.Call(p.ctx, dom.ScrollIntoViewIfNeeded, dom.ScrollIntoViewIfNeededParams{ObjectID: id}); err != nil {
+		return false
 	}
-	q := quads[0]
+	place, err := chromedp.Call(p.ctx, dom.GetContentQuads, dom.GetContentQuadsParams{ObjectID: id})
+	if err != nil || len(place.Quads) == 0 {
+		return false
+	}
+	p.on(id, guardClick)
+	q := place.Quads[0]
 	if err := chromedp.Do(p.ctx, chromedp.MouseClickXY((q[0]+q[4])/2, (q[1]+q[5])/2)); err != nil {
 		p.t.Fatal(err)
 	}
+	return eval[bool](p, "window.guardEnd()")
 }
 
-// fill types into a field, in place of what it has.
+// fill types into a field, in place of what it has. A page that loads may replace the field, or take the
+// focus from it.
 func (p *page) fill(name, text string) {
 	p.t.Helper()
-	id := p.find("field", name)
-	call(p, dom.Focus, dom.FocusParams{ObjectID: id})
-	p.on(id, "function() { this.select?.() }")
-	call(p, input.InsertText, input.InsertTextParams{Text: text})
+	eventually(p.t, "the field "+name+" is filled", func() bool {
+		id := p.find("field", name)
+		if _, err := chromedp.Call(p.ctx, dom.Focus, dom.FocusParams{ObjectID: id}); err != nil {
+			return false
+		}
+		p.on(id, "function() { this.select?.() }")
+		call(p, input.InsertText, input.InsertTextParams{Text: text})
+		return p.on(id, "function() { return document.activeElement === this }")
+	})
 }
 
 // choose chooses an option of a select by its text.
 func (p *page) choose(name, option string) {
 	p.t.Helper()
-	p.on(p.find("field", name), `function(text) {
-		this.value = [...this.options].find((o) => o.textContent.trim() === text).value;
-		this.dispatchEvent(new Event('input', { bubbles: true }));
-		this.dispatchEvent(new Event('change', { bubbles: true }));
-	}`, option)
+	eventually(p.t, option+" is chosen", func() bool {
+		return p.on(p.find("field", name), `function(text) {
+			this.value = [...this.options].find((o) => o.textContent.trim() === text).value;
+			this.dispatchEvent(new Event('input', { bubbles: true }));
+			this.dispatchEvent(new Event('change', { bubbles: true }));
+			return this.isConnected;
+		}`, option)
+	})
 }
 
 // press presses keys.
@@ -254,6 +307,12 @@ func (p *page) press(keys string) {
 func (p *page) focused() string {
 	p.t.Helper()
 	return eval[string](p, `(() => { const e = document.activeElement; return (e.labels?.[0]?.textContent ?? e.getAttribute('aria-label') ?? e.textContent).replace(/\s+/g, ' ').trim().replace(/ \*$/, ''); })()`)
+}
+
+// focusGoes waits until an element has the focus. The page moves it after it has shown why.
+func (p *page) focusGoes(name string) {
+	p.t.Helper()
+	eventually(p.t, name+" has the focus", func() bool { return p.focused() == name })
 }
 
 // tabTo presses Tab until an element has the focus, and fails if that does not come.

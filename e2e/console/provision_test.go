@@ -2,7 +2,11 @@ package console
 
 import (
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -11,7 +15,8 @@ import (
 func TestProvision(t *testing.T) {
 	t.Parallel()
 	needGateway(t)
-	s := start(t)
+	iam, at := newGate(t, setup.gateway["iam"])
+	s := start(t, "--iam-endpoint", at)
 	p := open(t, s)
 	p.signIn(s.token)
 	p.visit("#/provision", "What will be made")
@@ -37,10 +42,13 @@ func TestProvision(t *testing.T) {
 	p.visit("#/operations", "No operation yet")
 	p.visit("#/provision", "IAM and S3 have not been called yet.") // what was typed is kept
 	p.screenshot("provision")
+	iam.Lock() // or the operation may have ended before the page looks at it
 	p.click("button", "Provision")
 	p.wait("an operation", `location.hash.startsWith('#/operations/')`)
-	p.ended()
 	id := strings.TrimPrefix(eval[string](p, "location.hash"), "#/operations/")
+	eventually(t, "the page follows the operation", func() bool { return len(p.sent("GET /operations/"+id+"/events")) > 0 })
+	iam.Unlock()
+	p.ended()
 	operation := s.api(http.MethodGet, "/operations/"+id, nil, http.StatusOK)
 	if operation["state"] != "done" {
 		t.Errorf("the operation is %v", operation["state"])
@@ -58,6 +66,28 @@ func TestProvision(t *testing.T) {
 	p.visit("#/audit", "iam:CreateAccessKey")
 	p.settled()
 	p.screenshot("audit")
+}
+
+// newGate puts a proxy before an IAM server, which holds calls back while the lock is held, and returns
+// its URL.
+func newGate(t *testing.T, to string) (hold *sync.RWMutex, at string) {
+	t.Helper()
+	target, err := url.Parse(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	through := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(target)
+		r.Out.Host = r.In.Host // it is part of the signature
+	}}
+	hold = &sync.RWMutex{}
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		hold.RLock()
+		hold.RUnlock() //nolint:staticcheck // it only waits
+		through.ServeHTTP(w, r)
+	}))
+	t.Cleanup(front.Close)
+	return hold, front.URL
 }
 
 // TestRotate rotates a provisioned key and watches it.

@@ -42,12 +42,11 @@ func TestRole(t *testing.T) {
 	p.fill("Role ARN", "pictures")
 	p.click("button", "Register")
 	p.wait("the role is marked", `document.querySelector('[name="credential.role_arn"]')?.getAttribute('aria-invalid') === 'true'`)
-	if got := p.focused(); got != "Role ARN" {
-		t.Errorf("after an error %q has the focus", got)
-	}
+	p.focusGoes("Role ARN")
 	p.fill("Role ARN", "arn:aws:iam::123456789012:role/admin")
 	p.click("button", "Register")
 	p.sees("is not among --assume-roles")
+	p.wait("the error has the focus", `document.activeElement.matches('[aria-invalid=true], [role=alert]')`)
 
 	p.fill("Role ARN", role)
 	eval[any](p, `(document.querySelector('details summary').focus(), null)`)
