@@ -83,7 +83,7 @@ func newGate(t *testing.T, to string) (hold *sync.RWMutex, at string) {
 	hold = &sync.RWMutex{}
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		hold.RLock()
-		hold.RUnlock() //nolint:staticcheck // it only waits
+		defer hold.RUnlock()
 		through.ServeHTTP(w, r)
 	}))
 	t.Cleanup(front.Close)

@@ -46,7 +46,6 @@ func TestRole(t *testing.T) {
 	p.fill("Role ARN", "arn:aws:iam::123456789012:role/admin")
 	p.click("button", "Register")
 	p.sees("is not among --assume-roles")
-	p.wait("the error has the focus", `document.activeElement.matches('[aria-invalid=true], [role=alert]')`)
 
 	p.fill("Role ARN", role)
 	eval[any](p, `(document.querySelector('details summary').focus(), null)`)
