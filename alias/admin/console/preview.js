@@ -1,7 +1,7 @@
 // A picture as the server transforms it, beside the original.
 import { html, useEffect, useRef, useState } from './preact.js';
 import { path, pictureAnswer } from './api.js';
-import { bytes, count, percent } from './format.js';
+import { bytes, percent } from './format.js';
 import { ErrorBox } from './ui.js';
 
 const pause = 350; // ms without a change before the server is asked
@@ -64,6 +64,6 @@ export function facts(answer, size, than) {
   if (size) list.push(`${size[0]} × ${size[1]}`);
   list.push(bytes(answer.bytes), answer.type.replace('image/', '').split(';')[0]);
   if (than && answer.bytes !== than.bytes) list.push(answer.bytes < than.bytes ? `${percent(1 - answer.bytes / than.bytes)} smaller` : `${percent(answer.bytes / than.bytes - 1)} larger`);
-  if (than && answer.ms !== null) list.push(/;\s*hit/.test(answer.cache) ? `${count(Math.ceil(answer.ms))} ms, from the cache` : `${count(Math.ceil(answer.ms))} ms`);
+  if (than && answer.ms !== null) list.push(/;\s*hit/.test(answer.cache) ? `${Math.ceil(answer.ms)} ms, from the cache` : `${Math.ceil(answer.ms)} ms`);
   return list;
 }

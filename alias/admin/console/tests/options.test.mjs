@@ -36,6 +36,7 @@ test('unsigned', () => {
 test('facts of a picture', () => {
   const than = { bytes: 1000, type: 'image/png', cache: '', ms: 1 };
   assert.deepEqual(facts({ bytes: 250, type: 'image/webp', cache: 'ixmage; fwd=miss', ms: 12.4 }, [240, 160], than), ['240 × 160', '250 B', 'webp', '75 % smaller', '13 ms']);
+  assert.deepEqual(facts({ bytes: 1000, type: 'image/webp', cache: 'ixmage; fwd=miss', ms: 1899.1 }, null, than), ['1000 B', 'webp', '1900 ms']);
   assert.deepEqual(facts({ bytes: 1500, type: 'image/png', cache: 'ixmage; hit; ttl=3', ms: 0.2 }, null, than), ['1.46 KiB', 'png', '50 % larger', '1 ms, from the cache']);
   assert.deepEqual(facts(than, [1, 2]), ['1 × 2', '1000 B', 'png']);
 });
