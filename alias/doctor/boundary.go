@@ -30,7 +30,7 @@ func (e *examination) boundary(ctx context.Context) {
 			"see the finding own-credentials")
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTime)
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.limits.call)
 	defer cancel()
 	document, err := e.readBoundary(ctx)
 	if err != nil {

@@ -4,6 +4,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
@@ -16,12 +17,18 @@ import (
 	"ixmage/alias/accounts"
 )
 
+// limits are the times that an examination gives others.
+type limits struct {
+	total time.Duration
+	call  time.Duration // of IAM or STS, with its repetition
+	keys  time.Duration // to get the server's own credentials
+}
+
+// defaultLimits have a total below the limit of a call of the admin API.
+var defaultLimits = limits{total: 25 * time.Second, call: 6 * time.Second, keys: 5 * time.Second}
+
 // Limits of one examination.
 const (
-	totalTime = 25 * time.Second // below the limit of a call of the admin API
-	callTime  = 6 * time.Second  // of one call of IAM or STS, with its repetition
-	keysTime  = 5 * time.Second  // to get the server's own credentials
-
 	maxBuckets = 100
 	maxRoles   = 50 // and as many accounts
 	atOnce     = 8  // calls of one kind
@@ -73,6 +80,8 @@ type Config struct {
 	Workers func() Workers
 
 	Now func() time.Time // nil: time.Now
+
+	limits limits // zero: defaultLimits
 }
 
 // Doctor examines one server. It is safe for concurrent use.
@@ -83,6 +92,7 @@ func New(cfg Config) *Doctor {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	cfg.limits = cmp.Or(cfg.limits, defaultLimits)
 	return &Doctor{cfg}
 }
 
@@ -102,7 +112,7 @@ type examination struct {
 // Examine makes all findings. It ends within half a minute; what has no answer until then was
 // not tried.
 func (d *Doctor) Examine(ctx context.Context) *Report {
-	ctx, cancel := context.WithTimeout(ctx, totalTime)
+	ctx, cancel := context.WithTimeout(ctx, d.cfg.limits.total)
 	defer cancel()
 	began := d.cfg.Now()
 	e := &examination{cfg: &d.cfg}

@@ -88,7 +88,7 @@ func (e *examination) identity(ctx context.Context) {
 			return
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTime)
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.limits.call)
 	defer cancel()
 	out, err := e.stsClient().GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	reply := awserr.ReplyOf(err)
@@ -111,7 +111,7 @@ func (e *examination) ownKeys(ctx context.Context) (aws.Credentials, bool) {
 	if e.cfg.AWS.Credentials == nil {
 		return aws.Credentials{}, false
 	}
-	ctx, cancel := context.WithTimeout(ctx, keysTime)
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.limits.keys)
 	defer cancel()
 	keys, err := e.cfg.AWS.Credentials.Retrieve(ctx)
 	return keys, err == nil && keys.HasKeys()

@@ -20,7 +20,7 @@ func (e *examination) rights(ctx context.Context) {
 	if !e.cfg.Provision || e.own.arn == "" && !e.own.have {
 		return
 	}
-	call, cancel := context.WithTimeout(ctx, callTime)
+	call, cancel := context.WithTimeout(ctx, e.cfg.limits.call)
 	defer cancel()
 	_, err := e.iamClient().ListUsers(call, &iam.ListUsersInput{
 		PathPrefix: aws.String(policy.UserPath(e.cfg.InstallID)), MaxItems: aws.Int32(1),
@@ -119,7 +119,7 @@ type simulation struct {
 
 // findRole reads the ARN of a role with a path, which the ARN of a session does not have.
 func (s *simulation) findRole(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, callTime)
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.limits.call)
 	defer cancel()
 	_, name, ok := strings.Cut(s.source, ":role/")
 	if !ok {
@@ -151,7 +151,7 @@ type question struct {
 }
 
 func (s *simulation) ask(ctx context.Context, q question) ([]decision, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTime)
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.limits.call)
 	defer cancel()
 	client := s.iamClient()
 	in := &iam.SimulatePrincipalPolicyInput{

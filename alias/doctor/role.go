@@ -107,7 +107,7 @@ func (e *examination) assume(ctx context.Context, a assumption) {
 }
 
 func (e *examination) probe(ctx context.Context, role alias.Role) error {
-	ctx, cancel := context.WithTimeout(ctx, callTime)
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.limits.call)
 	defer cancel()
 	return e.cfg.Sessions.Probe(ctx, role)
 }
