@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -59,9 +58,9 @@ func TestDiskKilled(t *testing.T) {
 	}
 }
 
-var killArgs = slices.Concat(patience, []string{
+var killArgs = []string{
 	"--cache-memory", "4MiB", "--cache-object-max", "256KiB", "--cache-disk", "64MiB", "--cache-disk-object-max", "2MiB",
-})
+}
 
 // killWorld is a server that is killed and started again.
 type killWorld struct {

@@ -126,7 +126,7 @@ func TestNamesOfForbiddenAddresses(t *testing.T) {
 			port := fakeS3.URL[strings.LastIndexByte(fakeS3.URL, ':'):]
 			body := png(faultSize, "a.png")
 			fakeS3.Put("media", "a.png", s3.Object{Body: body, ContentType: "image/png"})
-			s := startWithNames(t, names, slices.Concat(patience, []string{"--allow-private-endpoints=" + tc.flag})...)
+			s := startWithNames(t, names, "--allow-private-endpoints="+tc.flag)
 			for name := range names {
 				s.adminCall(http.MethodPost, "/api/v1/aliases", map[string]any{
 					"name": name, "bucket": "media", "path_style": true, "credential": nil,

@@ -37,7 +37,7 @@ func held(gate <-chan struct{}, s script) script {
 func TestFaultyCrowd(t *testing.T) {
 	t.Parallel()
 	broken := s3.CloseAfter(50_000)
-	gatherAll(t, patience, []fault{
+	gatherAll(t, []string{"--origin-queue-timeout", "1m"}, []fault{
 		{name: "right", script: first(&s3.Fault{}), get: whole(1)},
 		{name: "cut once", script: first(broken), get: whole(2)},
 		{name: "cut", script: first(broken, s3.CloseAfter(0)), get: cut(2, "network")},

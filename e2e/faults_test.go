@@ -42,7 +42,7 @@ var quickOrigin = []string{
 // deadlines. With IXMAGE_FAULTS=all, each runs a second time with a disk tier.
 func TestFaults(t *testing.T) {
 	t.Parallel()
-	patient := slices.Concat(patience, []string{"--cache-object-max", "1MiB"})
+	patient := []string{"--origin-queue-timeout", "1m", "--cache-object-max", "1MiB"}
 	for name, table := range map[string]struct {
 		run  func(*faultEnv)
 		args []string // short deadlines where they have to pass

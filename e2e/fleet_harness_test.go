@@ -113,7 +113,7 @@ func (n *node) command() *exec.Cmd {
 		"--node", n.name, "--listen", n.public, "--admin-listen", n.admin,
 		"--node-beat", nodeBeat.String(), "--node-lease", nodeLease.String(),
 		"--master-key", "file:" + filepath.Join(n.f.dir, "keyset"),
-	}, patience, n.f.args, n.args)
+	}, n.f.args, n.args)
 	cmd := exec.Command(program(), serveArgs(n.data, args...)...)
 	cmd.Env = append(plainEnv(), awsAlone...)
 	cmd.Env = append(cmd.Env, "IXMAGE_STORE="+postgres.Through(n.f.t, n.db.Addr, n.f.url))

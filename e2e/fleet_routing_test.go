@@ -38,7 +38,7 @@ type fleet struct {
 
 func startFleet(t *testing.T, args ...string) *fleet {
 	t.Helper()
-	f := &fleet{t: t, args: slices.Concat(patience, args)}
+	f := &fleet{t: t, args: args}
 	for i := range 3 {
 		f.addrs = append(f.addrs, freeAddr(t))
 		f.nodes = append(f.nodes, nil)

@@ -139,15 +139,7 @@ type env struct {
 
 func newEnv(t testing.TB, args ...string) *env {
 	t.Helper()
-	return newEnvOn(t, start(t, slices.Concat(patience, args)...))
-}
-
-// patience are deadlines of S3 that pass only where it is silent on purpose. The scripted S3 is a part
-// of the process of the test: a busy machine holds it for some seconds now and then, and by the
-// defaults it would be asked again.
-var patience = []string{
-	"--origin-connect-timeout", "1m", "--origin-first-byte-timeout", "1m", "--origin-call-timeout", "2m",
-	"--origin-idle-timeout", "1m", "--origin-queue-timeout", "1m",
+	return newEnvOn(t, start(t, args...))
 }
 
 func newEnvOn(t testing.TB, server *server) *env {

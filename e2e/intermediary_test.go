@@ -37,7 +37,7 @@ func intermediary(t *testing.T, origin string, change func(http.Header)) string 
 // verifies signatures. Every header that intermediaries are known to change may change.
 func TestIntermediaries(t *testing.T) {
 	t.Parallel()
-	s := start(t, patience...)
+	s := start(t)
 	store := s3.New(t)
 	body := png(40_000, "")
 	for _, tc := range []struct {

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -37,7 +36,7 @@ func TestCredentialsApart(t *testing.T) {
 	const keys, rounds = 20, 3
 	fakeS3 := s3.New(t)
 	fakeS3.CreateBucket("media", "")
-	s := start(t, slices.Concat(patience, []string{"--cache-memory", "0"})...)
+	s := start(t, "--cache-memory", "0")
 	for _, name := range []string{"red", "blue"} {
 		fakeS3.Allow(pairOf(name), "media", name+"/")
 		for i := range keys {
@@ -81,7 +80,7 @@ func TestCredentialsApart(t *testing.T) {
 func TestCredentialShared(t *testing.T) {
 	t.Parallel()
 	fakeS3 := s3.New(t)
-	s := start(t, patience...)
+	s := start(t)
 	old, fresh := pairOf("old"), pairOf("fresh")
 	if r := s.api(http.MethodPost, "/api/v1/credentials", map[string]any{
 		"name": "common", "access_key_id": old.AccessKeyID, "secret_access_key": old.SecretAccessKey.Reveal(),
@@ -142,7 +141,7 @@ func TestCredentialReplacedMidStream(t *testing.T) {
 	fakeS3.Put("media", "a.png", s3.Object{Body: body, ContentType: "image/png"})
 	release := make(chan struct{})
 	fakeS3.Next("media", "a.png", s3.StallAfter(100_000, release))
-	s := start(t, patience...)
+	s := start(t)
 	s.createOn("shop", fakeS3.URL, "media")
 	got := make(chan *response)
 	go func() { got <- s.get("/shop/a.png") }()
@@ -167,7 +166,7 @@ func TestCredentialsOnRealServer(t *testing.T) {
 	if err := gw.CreateBucket(t.Context(), bucket); err != nil {
 		t.Fatal(err)
 	}
-	s := start(t, patience...)
+	s := start(t)
 	for _, name := range []string{"red", "blue"} {
 		object := s3.Object{Body: bytesOf(5000, name), ContentType: "image/png"}
 		if err := gw.PutObject(t.Context(), bucket, name+"/a.png", object); err != nil {
@@ -203,7 +202,7 @@ func TestAnonymous(t *testing.T) {
 	fakeS3 := s3.New(t)
 	fakeS3.CreateBucket("public", "")
 	fakeS3.Put("public", "a.png", s3.Object{Body: bytesOf(100, "public"), ContentType: "image/png"})
-	s := start(t, patience...)
+	s := start(t)
 	s.create(map[string]any{
 		"name": "open", "bucket": "public", "bucket_owner": "123456789012", "endpoint": fakeS3.URL, "path_style": true, "credential": nil,
 	})
@@ -247,7 +246,7 @@ func TestCredentialsInACrowd(t *testing.T) {
 		{"open", "third", "open/", ""},
 	}
 	fakeS3 := s3.New(t)
-	s := start(t, slices.Concat(patience, []string{"--cache-object-max", "32KiB"})...)
+	s := start(t, "--cache-object-max", "32KiB")
 	for _, name := range []string{"red", "blue", "both", "deep"} {
 		kp := pairOf(name)
 		s.adminCall(http.MethodPost, "/api/v1/credentials", map[string]any{
@@ -328,7 +327,7 @@ func checkSigned(t *testing.T, fakeS3 *s3.Server, places []place) {
 func TestStreamsOutliveTheirKey(t *testing.T) {
 	t.Parallel()
 	fakeS3 := s3.New(t)
-	s := start(t, patience...)
+	s := start(t)
 	old, fresh := pairOf("old"), pairOf("fresh")
 	fakeS3.Allow(old, "media", "")
 	for _, key := range []string{"hot.png", "long.png", "new.png"} {
@@ -398,7 +397,7 @@ func TestKeyGoneAtIAM(t *testing.T) {
 	}
 	pair, err := gw.ReadOnlyUser(ctx, name, name, "web/")
 	must(err)
-	s := start(t, patience...)
+	s := start(t)
 	s.adminCall(http.MethodPost, "/api/v1/aliases", map[string]any{
 		"name": "shop", "bucket": name, "prefix": "web/", "endpoint": gw.S3URL, "path_style": true, "credential": inJSON(pair),
 	}, http.StatusCreated)
@@ -444,7 +443,7 @@ func TestKeyGoneAtIAM(t *testing.T) {
 func TestEnvironmentIsNotUsed(t *testing.T) {
 	t.Parallel()
 	fakeS3, stranger := s3.New(t), s3.New(t)
-	s := startWith(t, temptations(t, t.TempDir(), stranger.URL), patience...)
+	s := startWith(t, temptations(t, t.TempDir(), stranger.URL))
 	body := png(faultSize, "own")
 	key := pairOf("own").AccessKeyID
 	fakeS3.Put("own", "a.png", s3.Object{Body: body, ContentType: "image/png"})
@@ -512,7 +511,7 @@ func TestBucketOwner(t *testing.T) {
 	t.Parallel()
 	const owner = "123456789012"
 	fakeS3 := s3.New(t)
-	s := start(t, patience...)
+	s := start(t)
 	fakeS3.CreateBucket("owned", owner)
 	body := png(faultSize, "owned")
 	for _, key := range []string{"a.png", "b.png"} {

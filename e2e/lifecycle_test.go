@@ -34,7 +34,7 @@ func TestTermUnderLoad(t *testing.T) { //nolint:paralleltest // it measures, or 
 		fakeS3.Put("term", key, s3.Object{Body: body, ContentType: "image/png"})
 		fakeS3.Next("term", key, &s3.Fault{Stall: &s3.Stall{After: 1000, Release: release}})
 	}
-	s := start(t, patience...)
+	s := start(t)
 	s.createOn("shop", fakeS3.URL, "term")
 
 	var signalled signalGate
