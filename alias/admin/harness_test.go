@@ -25,6 +25,7 @@ import (
 	"ixmage/alias/sqlstore"
 	"ixmage/alias/sqlstore/sqltest"
 	"ixmage/internal/apitest"
+	"ixmage/internal/awstest/pipe"
 )
 
 func TestMain(m *testing.M) {
@@ -155,8 +156,8 @@ func serveOn(t *testing.T, s *Server, logs *logBuffer, ln net.Listener) *api {
 	go func() { done <- s.Serve(ln) }()
 	a := &api{t: t, addr: ln.Addr().String(), server: s, logs: logs}
 	a.dial = func() (net.Conn, error) { return net.Dial("tcp", a.addr) }
-	if p, ok := ln.(pipes); ok {
-		a.dial = p.dial
+	if p, ok := ln.(*pipe.Listener); ok {
+		a.dial = func() (net.Conn, error) { return p.Dial(context.Background()) }
 	}
 	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return a.dial() }}
 	a.client = &http.Client{Transport: contract().Transport(transport, a.undescribed)}
@@ -180,7 +181,7 @@ func serveOn(t *testing.T, s *Server, logs *logBuffer, ln net.Listener) *api {
 // server or a client has something to do, however long that takes.
 func serveInBubble(t *testing.T, s *Server, logs *logBuffer) *api {
 	t.Helper()
-	return serveOn(t, s, logs, pipes{make(chan net.Conn), make(chan struct{})})
+	return serveOn(t, s, logs, pipe.Listen())
 }
 
 // newAPIInBubble is newAPI in a bubble of fake time.
@@ -191,35 +192,6 @@ func newAPIInBubble(t *testing.T, edit ...func(*Config)) *api {
 	a.store = store
 	return a
 }
-
-// pipes is a listener whose connections are in memory.
-type pipes struct {
-	dialed chan net.Conn
-	closed chan struct{}
-}
-
-func (p pipes) dial() (net.Conn, error) {
-	client, server := net.Pipe()
-	select {
-	case p.dialed <- server:
-		return client, nil
-	case <-p.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (p pipes) Accept() (net.Conn, error) {
-	select {
-	case conn := <-p.dialed:
-		return conn, nil
-	case <-p.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (p pipes) Close() error { close(p.closed); return nil }
-
-func (pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} }
 
 func (a *api) noSecret(where, text string) {
 	a.t.Helper()

@@ -18,6 +18,7 @@
 //     in that account: EC2's instance metadata, ECS, EKS Pod Identity.
 //   - postgres is a real PostgreSQL server in a child process, and PgBouncer in front of it.
 //   - netfault stands in front of any address and spoils connections.
+//   - pipe connects a client with a server in memory, in a bubble of testing/synctest.
 //
 // Package picture draws sample images for all of them, process starts child
 // processes that end with their parent, sdk reads as a user of the AWS SDK does, and
