@@ -31,7 +31,15 @@ func lockFile(name string) (io.Closer, error) {
 		}
 		return nil, err
 	}
-	return f, nil
+	return lock{f}, nil
+}
+
+type lock struct{ *os.File }
+
+// Close releases the lock. Closing the file alone would leave it to a process that is being started: until
+// that executes its program, it has a copy of every descriptor.
+func (l lock) Close() error {
+	return errors.Join(unix.Flock(int(l.Fd()), unix.LOCK_UN), l.File.Close())
 }
 
 func syncDir(name string) error {
