@@ -155,7 +155,7 @@ func TestRealMark(t *testing.T) {
 func TestRealDeadline(t *testing.T) {
 	t.Parallel()
 	p, e := startReal(t, Config{Workers: 1})
-	p.cfg.Timeout = 200 * time.Millisecond // the source is sent by then, and the work takes seconds
+	p.cfg.Timeout = 2 * time.Second // the source is sent by then, and the work takes longer
 	j := Job{Owner: 1, Task: Task{Output: PNG, Width: 5000, Height: 5000, Fit: Fill, Blur: 100}, Source: blob(sample(t, "noon.jpg"))}
 	_, err := p.Do(t.Context(), j)
 	wantError(t, err, ErrTimeout)

@@ -253,9 +253,12 @@ func (p *Pool) launch() (*worker, error) {
 			w.end(EndCrash)
 		}
 	}
-	if err == nil { // before it counts as started: Close may end it meanwhile, and reaped counts that
+	if err == nil {
+		// Close may end it now. Before this, the worker counts neither as started nor as ended; after it, as both.
 		w.mu.Lock()
-		w.wasReady = true
+		if w.wasReady = w.reason == ""; !w.wasReady {
+			err = ErrOff
+		}
 		w.mu.Unlock()
 	}
 	p.cfg.Recorder.TransformWorkerStarted(err == nil)
