@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestCompletion: the last word is the one to complete. ~ stands for an empty one, and =
@@ -101,6 +102,27 @@ func TestCompletion(t *testing.T) {
 		if text := strings.Join(got, " "); text != want {
 			t.Errorf("%q: %q, want %q", typed, text, want)
 		}
+	}
+}
+
+// TestCompletionOfSilentServer: a shell waits for a server that does not answer no longer than for
+// completionTimeout.
+func TestCompletionOfSilentServer(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	t.Cleanup(server.Close)
+	t.Cleanup(server.CloseClientConnections)
+	token := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte("right\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	s, out := printer(formatTable)
+	s.ctx, s.model = ctx, model(t)
+	c := completeCmd{Words: []string{"alias", "--admin-url", server.URL, "--admin-token-file=" + token, "get", ""}}
+	if err := c.Run(s); err != nil || out.Len() > 0 || ctx.Err() != nil {
+		t.Errorf("got %v and %q; the context says %v", err, out, ctx.Err())
 	}
 }
 

@@ -3,7 +3,7 @@ package sqlstore
 import (
 	"context"
 	"errors"
-	"strings"
+	"net/url"
 	"testing"
 	"time"
 
@@ -24,12 +24,17 @@ func openPostgres(t *testing.T, url string) *Postgres {
 
 // newPostgres opens a store that ends with the test. It gives a database on a busy machine more time
 // than the program does.
-func newPostgres(t *testing.T, url string) *Postgres {
+func newPostgres(t *testing.T, text string) *Postgres {
 	t.Helper()
-	if !strings.Contains(url, "connect_timeout") {
-		url += map[bool]string{true: "&", false: "?"}[strings.Contains(url, "?")] + "connect_timeout=60"
+	u, err := url.Parse(text)
+	if err != nil {
+		t.Fatal(err)
 	}
-	p, err := NewPostgres(url)
+	if query := u.Query(); !query.Has("connect_timeout") {
+		query.Set("connect_timeout", "60")
+		u.RawQuery = query.Encode()
+	}
+	p, err := NewPostgres(u.String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,6 +45,16 @@ func newPostgres(t *testing.T, url string) *Postgres {
 		}
 	})
 	return p
+}
+
+// TestPostgresLimits: a writer that waits for a paused one outlasts it, and learns so from the database, and a
+// database that does not answer is found, before the limit of a call.
+func TestPostgresLimits(t *testing.T) {
+	t.Parallel()
+	if idleInTransaction >= lockWait || lockWait >= postgresTimeout || postgresPatience+postgresAnswerTime >= lockWait {
+		t.Errorf("the limits are %v, %v, %v, and %v with %v",
+			idleInTransaction, lockWait, postgresTimeout, postgresPatience, postgresAnswerTime)
+	}
 }
 
 // migrated is a database with the whole schema. Nobody is connected to it.
