@@ -188,7 +188,8 @@ func TestCanaryIsAskedOncePerFetch(t *testing.T) {
 	}
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for waitingIn("TestCanaryIsAskedOncePerFetch") < crowd {
+	stacks := make([]byte, 16<<20) // of all tests
+	for waitingIn("TestCanaryIsAskedOncePerFetch", stacks) < crowd {
 		<-tick.C
 	}
 	close(w.held)
@@ -198,9 +199,8 @@ func TestCanaryIsAskedOncePerFetch(t *testing.T) {
 	}
 }
 
-// waitingIn counts the goroutines of a test that wait for a fetch.
-func waitingIn(test string) int {
-	buf := make([]byte, 16<<20) // the stacks of all tests
+// waitingIn counts the goroutines of a test that wait for a fetch. It overwrites buf.
+func waitingIn(test string, buf []byte) int {
 	n := 0
 	for stack := range bytes.SplitSeq(buf[:runtime.Stack(buf, true)], []byte("\n\n")) {
 		if bytes.Contains(stack, []byte("cache.waiter.wait(")) && bytes.Contains(stack, []byte(test)) {

@@ -379,7 +379,7 @@ func TestWaitClientGone(t *testing.T) {
 		},
 	}
 	a := newAPI(t, with(f))
-	conn, _ := dial(t, a.addr)
+	conn, _ := a.connect()
 	fmt.Fprintf(conn, "POST /api/v1/provision HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\n"+
 		"Prefer: wait=300\r\nContent-Length: %d\r\n\r\n%s", testToken, len(provisionBody), provisionBody)
 	<-entered

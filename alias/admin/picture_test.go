@@ -247,7 +247,7 @@ func TestPictureBreaks(t *testing.T) {
 	})
 	a.register("shop")
 	req := "GET /api/v1/aliases/shop/picture?key=x HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + testToken + "\r\n\r\n"
-	conn, _ := dial(t, a.addr)
+	conn, _ := a.connect()
 	io.WriteString(conn, req)
 	got, err := io.ReadAll(conn)
 	if err != nil || !strings.HasSuffix(string(got), "\r\n\r\nhalf") {

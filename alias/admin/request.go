@@ -91,7 +91,7 @@ func (x *exchange) begin(status int) error {
 // the part in time.
 func (x *exchange) push(part []byte) error {
 	c := http.NewResponseController(x.ResponseWriter)
-	_ = c.SetWriteDeadline(time.Now().Add(x.server.pushTimeout))
+	_ = c.SetWriteDeadline(time.Now().Add(pushTimeout))
 	if _, err := x.Write(part); err != nil {
 		return err
 	}

@@ -89,10 +89,9 @@ type Server struct {
 	// refusals counts the log lines of requests that were refused before their call.
 	refusals *refusalLog
 
-	closing     context.Context //nolint:containedctx // ends when Shutdown is called
-	startClose  context.CancelFunc
-	lingerTime  time.Duration
-	pushTimeout time.Duration
+	closing    context.Context //nolint:containedctx // ends when Shutdown is called
+	startClose context.CancelFunc
+	lingerTime time.Duration
 }
 
 // New makes the server of the admin listener.
@@ -137,7 +136,7 @@ func New(cfg Config) *Server {
 func newServer(log *slog.Logger, names []string) *Server {
 	s := &Server{
 		routes: newRoutes(), hosts: hosts{names: names}, wrong: newWrongTokens(), log: log, refusals: &refusalLog{log: log},
-		lingerTime: lingerTime, pushTimeout: pushTimeout,
+		lingerTime: lingerTime,
 	}
 	s.closing, s.startClose = context.WithCancel(context.Background())
 	s.http = http.Server{

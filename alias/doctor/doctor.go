@@ -17,7 +17,7 @@ import (
 	"ixmage/alias/accounts"
 )
 
-// limits are the times that an examination gives others.
+// limits bound an examination and its calls.
 type limits struct {
 	total time.Duration
 	call  time.Duration // of IAM or STS, with its repetition

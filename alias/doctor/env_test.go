@@ -61,7 +61,7 @@ func newEnv(t *testing.T) *env {
 			})
 		},
 		S3Hint: func(alias.Location, error) string { return "check the endpoint" },
-		limits: limits{time.Minute, time.Minute, time.Minute}, // the machine may be busy
+		limits: limits{total: time.Minute, call: time.Minute, keys: time.Minute}, // the machine may be busy
 	}
 	return e
 }

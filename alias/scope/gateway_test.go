@@ -19,8 +19,8 @@ import (
 	fakes3 "ixmage/internal/awstest/s3"
 )
 
-// patience is the time of a probe whose server answers: the machine may be busy.
-const patience = time.Minute
+// probeTime is the time of a probe whose server answers: the machine may be busy.
+const probeTime = time.Minute
 
 // testKey is a prober against servers of a test, which has the SDK try once.
 func testKey(t *testing.T, s3URL, iamURL string, kp alias.KeyPair) Key {
@@ -29,7 +29,7 @@ func testKey(t *testing.T, s3URL, iamURL string, kp alias.KeyPair) Key {
 	t.Cleanup(transport.CloseIdleConnections)
 	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	creds := credentials.NewStaticCredentialsProvider(kp.AccessKeyID, kp.SecretAccessKey.Reveal(), "")
-	p := Key{Now: time.Now, Timeout: patience, S3: s3.New(s3.Options{
+	p := Key{Now: time.Now, Timeout: probeTime, S3: s3.New(s3.Options{
 		BaseEndpoint: &s3URL, Region: "us-east-1", UsePathStyle: true, RetryMaxAttempts: 1,
 		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired,
 		Credentials:                creds, HTTPClient: client,

@@ -13,7 +13,7 @@ import (
 
 // keyOf is a prober against the fake.
 func keyOf(f *iam.Server, kp alias.KeyPair) Key {
-	return Key{Now: time.Now, Timeout: patience, S3: f.S3Client(kp), IAM: f.IAMClient(kp), STS: f.STSClient(kp)}
+	return Key{Now: time.Now, Timeout: probeTime, S3: f.S3Client(kp), IAM: f.IAMClient(kp), STS: f.STSClient(kp)}
 }
 
 func document(statements ...string) string {

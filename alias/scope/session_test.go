@@ -92,7 +92,7 @@ func TestSessionAtAWS(t *testing.T) {
 		}
 		c := out.Credentials
 		x := credentials.NewStaticCredentialsProvider(*c.AccessKeyId, *c.SecretAccessKey, *c.SessionToken)
-		key := Key{Now: time.Now, Timeout: patience, S3: f.S3ClientOf(x), IAM: f.IAMClientOf(x), STS: f.STSClientOf(x), CustomIAM: !enforced}
+		key := Key{Now: time.Now, Timeout: probeTime, S3: f.S3ClientOf(x), IAM: f.IAMClientOf(x), STS: f.STSClientOf(x), CustomIAM: !enforced}
 		where := shop()
 		where.Inside, where.Outside = "shop/a.txt", "private/p.txt"
 		where.Session = &Session{Role: arn, Name: "shop", Sent: read, Needed: read, Enforced: enforced}
