@@ -210,7 +210,7 @@ func (e *examples) prepareFiles(t *testing.T, g *gateway.Server) {
 - {name: icons, bucket: acme-media, prefix: icons/, region: eu-west-1, credential: shop}
 `, 0o600)
 	writeFile(t, filepath.Join(e.folder, ".aws", "credentials"), ini, 0o600)
-	writeFile(t, filepath.Join(bin, "aws"), "#!/bin/sh\ncat key.json\n", 0o700)
+	writeProgram(t, filepath.Join(bin, "aws"), "#!/bin/sh\ncat key.json\n")
 	if err := os.Symlink(plain, filepath.Join(bin, "ixmage")); err != nil {
 		t.Fatal(err)
 	}

@@ -71,9 +71,9 @@ func startLimited(t testing.TB, n int) *server {
 	return startCommand(t, data, exec.Command("sh", append([]string{"-c", shell, plain}, serveArgs(data)...)...))
 }
 
-// serveArgs has patience with S3: the scripted one is a part of the process of the test, a busy machine
-// holds it for some seconds now and then, and by the defaults it would be asked again. A test of
-// deadlines sets its own.
+// serveArgs has long deadlines for S3: the scripted one is a part of the process of the test, which a busy
+// machine may hold for some seconds, and by the defaults ixmage would ask it again. A test of deadlines
+// sets its own.
 func serveArgs(data string, more ...string) []string {
 	return append([]string{
 		"serve", "--data", data, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
@@ -412,6 +412,13 @@ func readFile(t testing.TB, path string) []byte {
 func writeFile(t testing.TB, path, text string, mode fs.FileMode) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func writeProgram(t *testing.T, path, text string) {
+	t.Helper()
+	if err := process.WriteProgram(path, []byte(text), 0o700); err != nil {
 		t.Fatal(err)
 	}
 }

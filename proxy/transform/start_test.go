@@ -7,9 +7,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
+
+	"ixmage/internal/awstest/process"
 )
 
 // TestStart: the error of a worker that does not stand names it, and says what to do.
@@ -18,10 +19,7 @@ func TestStart(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string, mode os.FileMode) string {
 		path := filepath.Join(dir, name)
-		// No process that starts meanwhile inherits the open file, which could not be executed then.
-		syscall.ForkLock.RLock()
-		defer syscall.ForkLock.RUnlock()
-		if err := os.WriteFile(path, []byte(text), mode); err != nil {
+		if err := process.WriteProgram(path, []byte(text), mode); err != nil {
 			t.Fatal(err)
 		}
 		return path

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"ixmage/internal/awstest/process"
 )
 
 // TestSandboxFromInside tries in the sandbox what a picture that has taken over the worker
@@ -173,11 +175,7 @@ func TestUnprivileged(t *testing.T) {
 	folder := t.TempDir()
 	for name := range strings.FieldsSeq("ixmage-worker libvips-cpp.so.8.18.7") {
 		if body, err := os.ReadFile(bin + name); err == nil {
-			// No process that starts meanwhile inherits the open file, which could not be executed then.
-			syscall.ForkLock.RLock()
-			err := os.WriteFile(folder+"/"+name, body, 0o755)
-			syscall.ForkLock.RUnlock()
-			if err != nil {
+			if err := process.WriteProgram(folder+"/"+name, body, 0o755); err != nil {
 				t.Fatal(err)
 			}
 		}
