@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptrace"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -53,9 +54,6 @@ func TestDiskKilled(t *testing.T) {
 		})
 	}
 	t.Logf("%d answers, %d of them from disk, %d cut, %d purges", w.answers.Load(), w.fromDisk.Load(), w.cut.Load(), w.purges.Load())
-	if w.fromDisk.Load() == 0 || w.purges.Load() == 0 {
-		t.Error("the disk was not used, or nothing was purged")
-	}
 }
 
 var killArgs = []string{
@@ -85,16 +83,23 @@ type killObject struct {
 	replaced map[int]time.Time // when a newer version was there for certain
 	floor    int               // older versions were purged
 
-	// An answer of S3 that a busy machine holds begins its lifetime when it comes, which is before the
-	// client has it that asked for it.
-	asking  map[*time.Time]bool // when requests under way began
-	fetched map[int]time.Time   // by version: when the last answer of S3 with it had come
-	cut     time.Time           // when the last request was cut, whose answer may have come
+	// These are for freshSince.
+	asking  map[*time.Time]bool // when the requests under way began
+	fetched map[int]time.Time   // by version: when a client last got an answer of S3 with it
+	cut     time.Time           // when a request that had been sent last failed
 }
 
-// lived returns when the lifetime of a version in the cache had begun at the latest. ok is false if
-// a request that began before another one is under way: its answer may be the one in the cache.
-func (o *killObject) lived(version int, began time.Time) (at time.Time, ok bool) {
+// freshSince returns the latest time at which the lifetime of a version in the cache can have begun.
+// This may be later than the time at which the version was replaced:
+//
+//  1. A client requests the object, and ixmage requests it from S3.
+//  2. S3 reads the version, and a busy machine holds the answer.
+//  3. The object is changed.
+//  4. ixmage receives the answer of S3, and the lifetime begins.
+//  5. The client receives the whole answer (fetched), or the kill cuts it (cut).
+//
+// ok is false if a request that started before began is under way, because it may be between 4 and 5.
+func (o *killObject) freshSince(version int, began time.Time) (at time.Time, ok bool) {
 	for other := range o.asking {
 		if other.Before(began) {
 			return at, false
@@ -149,6 +154,8 @@ func (w *killWorld) change(o *killObject) {
 func (w *killWorld) load(rng *rand.Rand, d time.Duration, enough func() bool) {
 	var wg sync.WaitGroup
 	s, stop := w.server, make(chan struct{})
+	defer wg.Wait()
+	defer close(stop) // also if eventually ends the test, which the clients must not outlive
 	for range 4 {
 		own := rand.New(rand.NewPCG(rng.Uint64(), 0))
 		wg.Go(func() {
@@ -165,8 +172,6 @@ func (w *killWorld) load(rng *rand.Rand, d time.Duration, enough func() bool) {
 	time.Sleep(d) //nolint:forbidigo // the moment of the cut is the test's input
 	eventually(w.t, "the disk is used, and something is purged", enough)
 	s.kill()
-	close(stop)
-	wg.Wait()
 }
 
 // act does one thing.
@@ -223,13 +228,27 @@ func (w *killWorld) purge(s *server, o *killObject, hard, one bool) {
 	}
 }
 
+// get also returns whether the request may have reached the server. The error does not tell this: a
+// request that was cut on an idle connection is sent again, and its error is that the second connection
+// was refused.
+func (w *killWorld) get(url string) (resp *http.Response, sent bool, err error) {
+	var connected atomic.Bool
+	ctx := httptrace.WithClientTrace(w.t.Context(), &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, false, err
+	}
+	resp, err = w.client.Do(req)
+	return resp, connected.Load(), err
+}
+
 // compare requests o and checks the answer, if there is one.
 func (w *killWorld) compare(o *killObject, s *server) {
 	o.mu.Lock()
 	floor, began := o.floor, time.Now()
 	o.asking[&began] = true
 	o.mu.Unlock()
-	resp, err := w.client.Get("http://" + s.public + "/" + o.alias + "/" + o.name)
+	resp, sent, err := w.get("http://" + s.public + "/" + o.alias + "/" + o.name)
 	var body []byte
 	if err == nil {
 		defer resp.Body.Close()
@@ -238,7 +257,7 @@ func (w *killWorld) compare(o *killObject, s *server) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	delete(o.asking, &began)
-	if err != nil {
+	if err != nil && sent {
 		o.cut = time.Now()
 	}
 	switch {
@@ -268,9 +287,9 @@ func (w *killWorld) compare(o *killObject, s *server) {
 		}
 	}
 	replaced, old := o.replaced[version]
-	lived, known := replaced, true
+	since, known := replaced, true
 	if !strings.Contains(status, "fwd-status") { // it is not the answer of S3 to this request
-		lived, known = o.lived(version, began)
+		since, known = o.freshSince(version, began)
 	}
 	if !strings.HasPrefix(status, "ixmage; hit") {
 		o.fetched[version] = time.Now()
@@ -280,7 +299,7 @@ func (w *killWorld) compare(o *killObject, s *server) {
 		w.t.Errorf("%s/%s: %d wrong bytes; %s", o.alias, o.name, len(body), status)
 	case version < floor:
 		w.t.Errorf("%s/%s: version %d, though those before %d were purged; %s", o.alias, o.name, version, floor, status)
-	case old && known && began.After(lived.Add(o.ttl+time.Second)): // ages are in whole seconds
+	case old && known && began.After(since.Add(o.ttl+time.Second)): // ages are in whole seconds
 		w.t.Errorf("%s/%s: version %d, which was replaced %s ago; %s", o.alias, o.name, version, began.Sub(replaced), status)
 	}
 }
