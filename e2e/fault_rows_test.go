@@ -381,7 +381,7 @@ func (f *faultEnv) parts() {
 }
 
 // TestTrickledFront has S3 send the first bytes, which decide the type, one at a
-// time. The answer waits for them no longer than for headers.
+// time. The answer waits for headers and first bytes together for --origin-call-timeout.
 func TestTrickledFront(t *testing.T) {
 	t.Parallel()
 	trickle := func(contentType string) script {
@@ -390,7 +390,7 @@ func TestTrickledFront(t *testing.T) {
 		})
 	}
 	late := func() *expectation { return fails(504, "origin-timeout", 1, "timeout").logged("timeout") }
-	f := newFaultEnv(t, start(t, "--origin-first-byte-timeout", "8s", "--origin-idle-timeout", "5m", "--cache-object-max", "1MiB"))
+	f := newFaultEnv(t, start(t, "--origin-call-timeout", "8s", "--origin-idle-timeout", "5m", "--cache-object-max", "1MiB"))
 	before := f.gauge()
 	f.load("t", []fault{
 		{
