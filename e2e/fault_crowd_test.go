@@ -13,10 +13,7 @@ import (
 )
 
 // patientOrigin has deadlines that only a silent body exceeds.
-var patientOrigin = []string{
-	"--origin-first-byte-timeout", "1m", "--origin-call-timeout", "2m", "--origin-idle-timeout", "5s",
-	"--origin-queue-timeout", "2m", "--cache-object-max", "32MiB",
-}
+var patientOrigin = []string{"--origin-idle-timeout", "5s", "--origin-queue-timeout", "2m", "--cache-object-max", "32MiB"}
 
 const crowdSize = 50
 
@@ -59,7 +56,7 @@ func TestFaultyCrowd(t *testing.T) {
 	})
 }
 
-// gatherAll gathers a crowd for each row, at a server of its own.
+// gatherAll starts a server, and gathers a crowd there for one row after the other.
 func gatherAll(t *testing.T, args []string, rows []fault) {
 	t.Helper()
 	gates := make([]chan struct{}, len(rows))
