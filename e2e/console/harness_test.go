@@ -142,7 +142,7 @@ func start(t *testing.T, args ...string) *server {
 		"serve", "--data", data, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--allow-private-endpoints",
 		"--provision", "--provision-buckets", bucket, "--iam-endpoint", g["iam"], "--log-level", "debug",
 		// A busy machine answers late.
-		"--origin-connect-timeout", "1m", "--origin-first-byte-timeout", "1m", "--origin-call-timeout", "1m30s", "--origin-idle-timeout", "1m",
+		"--origin-connect-timeout", "1m", "--origin-first-byte-timeout", "1m", "--origin-call-timeout", "2m", "--origin-idle-timeout", "1m",
 		// A real IAM is slow to show a change; this one is not.
 		"--provision-verify-interval", "20ms", "--provision-refused-interval", "20ms", "--provision-confirm-interval", "20ms",
 	}, args...)

@@ -218,8 +218,8 @@ func quote(s string) string {
 	return string(text)
 }
 
-// click clicks with the mouse into the middle of an element. It takes short messages away before, so that
-// those that follow are of this click.
+// click clicks with the mouse into the middle of an element. It first closes the short messages, so that
+// the test sees only messages about this click.
 func (p *page) click(kind, name string) {
 	p.t.Helper()
 	eventually(p.t, "the "+kind+" "+name+" is clicked", func() bool {
@@ -267,8 +267,8 @@ func (p *page) tryClick(id runtime.RemoteObjectID) bool {
 	return eval[bool](p, "window.guardEnd()")
 }
 
-// fill types into a field, in place of what it has. A page that loads may replace the field, or take the
-// focus from it.
+// fill replaces the text of a field. A page that loads may replace the field, or take the focus from it
+// before the text is inserted.
 func (p *page) fill(name, text string) {
 	p.t.Helper()
 	eventually(p.t, "the field "+name+" is filled", func() bool {
@@ -278,7 +278,7 @@ func (p *page) fill(name, text string) {
 		}
 		p.on(id, "function() { this.select?.() }")
 		call(p, input.InsertText, input.InsertTextParams{Text: text})
-		return p.on(id, "function() { return document.activeElement === this }")
+		return p.on(id, "function(text) { return document.activeElement === this && this.value === text }", text)
 	})
 }
 

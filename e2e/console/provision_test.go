@@ -15,7 +15,7 @@ import (
 func TestProvision(t *testing.T) {
 	t.Parallel()
 	needGateway(t)
-	iam, at := newGate(t, setup.gateway["iam"])
+	at, letGo := heldIAM(t, setup.gateway["iam"]) // or the operation may end before the page looks at it
 	s := start(t, "--iam-endpoint", at)
 	p := open(t, s)
 	p.signIn(s.token)
@@ -42,12 +42,11 @@ func TestProvision(t *testing.T) {
 	p.visit("#/operations", "No operation yet")
 	p.visit("#/provision", "IAM and S3 have not been called yet.") // what was typed is kept
 	p.screenshot("provision")
-	iam.Lock() // or the operation may have ended before the page looks at it
 	p.click("button", "Provision")
 	p.wait("an operation", `location.hash.startsWith('#/operations/')`)
 	id := strings.TrimPrefix(eval[string](p, "location.hash"), "#/operations/")
 	eventually(t, "the page follows the operation", func() bool { return len(p.sent("GET /operations/"+id+"/events")) > 0 })
-	iam.Unlock()
+	letGo()
 	p.ended()
 	operation := s.api(http.MethodGet, "/operations/"+id, nil, http.StatusOK)
 	if operation["state"] != "done" {
@@ -68,9 +67,9 @@ func TestProvision(t *testing.T) {
 	p.screenshot("audit")
 }
 
-// newGate puts a proxy before an IAM server, which holds calls back while the lock is held, and returns
-// its URL.
-func newGate(t *testing.T, to string) (hold *sync.RWMutex, at string) {
+// heldIAM starts a proxy of an IAM server and returns its URL. Calls of operations wait until letGo is
+// called, at the end of the test at the latest, because Close waits for them.
+func heldIAM(t *testing.T, to string) (at string, letGo func()) {
 	t.Helper()
 	target, err := url.Parse(to)
 	if err != nil {
@@ -80,14 +79,19 @@ func newGate(t *testing.T, to string) (hold *sync.RWMutex, at string) {
 		r.SetURL(target)
 		r.Out.Host = r.In.Host // it is part of the signature
 	}}
-	hold = &sync.RWMutex{}
+	released := make(chan struct{})
+	letGo = sync.OnceFunc(func() { close(released) })
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		hold.RLock()
-		defer hold.RUnlock()
+		if strings.Contains(r.UserAgent(), "ixmage-operation/") {
+			<-released
+		}
 		through.ServeHTTP(w, r)
 	}))
-	t.Cleanup(front.Close)
-	return hold, front.URL
+	t.Cleanup(func() {
+		letGo()
+		front.Close()
+	})
+	return front.URL, letGo
 }
 
 // TestRotate rotates a provisioned key and watches it.
