@@ -59,7 +59,8 @@ func runHAProxy(t *testing.T, config string, change ...string) *balancer {
 	both := filepath.Join(dir, "both.pem")
 	writeFile(t, both, string(readFile(t, cert))+string(readFile(t, key)), 0o600)
 	file := filepath.Join(dir, "haproxy.cfg")
-	// A node that a busy machine holds for a second is not one that has died, which refuses connections.
+	// These two limits are not those of the sample: a busy machine may hold a node for more than a second,
+	// and a node that has died refuses connections.
 	change = append(change, "timeout connect 1s", "timeout connect 1m\n    timeout check 1m")
 	config = replaceOnce(t, config, append(change, "bind :443 ", "bind "+addr+" ", "/etc/ssl/private/pictures.pem", both)...)
 	writeFile(t, file, config, 0o600)

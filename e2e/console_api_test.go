@@ -13,8 +13,8 @@ import (
 	"ixmage/internal/awstest/s3"
 )
 
-// follow reads the events of an operation until its stream ends, and calls begun after the first one.
-func (s *server) follow(id string, begun func()) []operation {
+// follow reads the events of an operation until its stream ends, and calls seen after each event.
+func (s *server) follow(id string, seen func()) []operation {
 	s.t.Helper()
 	resp, err := client(s.t).Do(s.request("GET", "/api/v1/operations/"+id+"/events", nil))
 	if err != nil {
@@ -24,14 +24,14 @@ func (s *server) follow(id string, begun func()) []operation {
 	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/event-stream" {
 		s.t.Fatalf("events: %s %v", resp.Status, resp.Header)
 	}
-	var seen []operation
+	var events []operation
 	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
 		if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
-			seen = append(seen, parseOperation(s.t, []byte(data)))
-			begun()
+			events = append(events, parseOperation(s.t, []byte(data)))
+			seen()
 		}
 	}
-	return seen
+	return events
 }
 
 // TestConsoleAPI provisions at the real server as the console does: it follows the steps, and
@@ -74,23 +74,23 @@ func TestConsoleAPI(t *testing.T) {
 	}
 }
 
-// wantFollowed follows an operation that begins, and goes on after begun.
-func (s *server) wantFollowed(op operation, begun func()) {
+// wantFollowed follows an operation to its end, and calls seen after each event.
+func (s *server) wantFollowed(op operation, seen func()) {
 	s.t.Helper()
-	seen := s.follow(op.ID, begun)
-	last := seen[len(seen)-1]
-	if last.State != "done" || len(seen) < 3 {
-		s.t.Errorf("%d events, the last one %+v", len(seen), last)
+	events := s.follow(op.ID, seen)
+	last := events[len(events)-1]
+	if last.State != "done" || len(events) < 3 {
+		s.t.Errorf("%d events, the last one %+v", len(events), last)
 	}
 	done := 0
-	for i, o := range seen {
+	for i, o := range events {
 		n := 0
 		for _, step := range o.Steps {
 			if step.State == "done" {
 				n++
 			}
 		}
-		if n < done || i < len(seen)-1 && o.State != "running" {
+		if n < done || i < len(events)-1 && o.State != "running" {
 			s.t.Errorf("event %d: %d steps are done after %d, %s", i, n, done, o.State)
 		}
 		done = n

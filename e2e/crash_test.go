@@ -160,8 +160,8 @@ func newGate(t *testing.T, g *gateway.Server) (*gate, string) {
 	return d, server.URL
 }
 
-// heldIAM is a way to the real IAM on which calls of operations with an action, or with any, wait until
-// open is called.
+// heldIAM starts a proxy of the real IAM and returns its URL. Calls of operations wait until open is
+// called: those with an action, or all of them.
 func heldIAM(t *testing.T, g *gateway.Server, action string) (iamURL string, open func()) {
 	t.Helper()
 	pass, released := toIAM(t, g), make(chan struct{})
