@@ -151,12 +151,11 @@ func eval[T any](p *page, expression string, args ...any) T {
 // on calls a function with an element as this, and reports whether it returned true.
 func (p *page) on(id runtime.RemoteObjectID, function string, args ...any) bool {
 	p.t.Helper()
-	params := runtime.CallFunctionOnParams{FunctionDeclaration: function, ObjectID: id}
-	for _, a := range args {
-		text, _ := json.Marshal(a)
-		params.Arguments = append(params.Arguments, &runtime.CallArgument{Value: text})
-	}
-	r := call(p, runtime.CallFunctionOn, params)
+	// A CallArgument that is empty, like "", would not be sent.
+	list, _ := json.Marshal(append([]any{}, args...))
+	r := call(p, runtime.CallFunctionOn, runtime.CallFunctionOnParams{
+		FunctionDeclaration: fmt.Sprintf("function() { return (%s).apply(this, %s) }", function, list), ObjectID: id,
+	})
 	if r.ExceptionDetails != nil {
 		p.t.Fatal(r.ExceptionDetails.Text)
 	}
