@@ -9,7 +9,6 @@ import (
 	"reflect"
 	"runtime"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
@@ -221,17 +220,6 @@ func TestSlowSource(t *testing.T) {
 	}
 }
 
-// noted is a job that tells when its source is being read.
-func noted(j Job) (Job, <-chan struct{}) {
-	begun, r := make(chan struct{}), j.Source.Reader
-	note := sync.OnceFunc(func() { close(begun) })
-	j.Source.Reader = readFunc(func(b []byte) (int, error) {
-		note()
-		return r.Read(b)
-	})
-	return j, begun
-}
-
 // TestAbandoned: the end of its context kills the worker of a job, and only takes a waiting job
 // out of the queue.
 func TestAbandoned(t *testing.T) {
@@ -241,12 +229,13 @@ func TestAbandoned(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	waiting, leave := context.WithCancel(t.Context())
 	errs, left := make(chan error), make(chan error)
-	j, begun := noted(command(1, "hang -", 0))
+	j, g := gated(command(1, "hang -", 0))
 	go func() {
 		_, err := p.Do(ctx, j)
 		errs <- err
 	}()
-	<-begun // from then on its end is that of the worker
+	<-g.begun // from then on its end is that of the worker
+	close(g.open)
 	go func() {
 		_, err := p.Do(waiting, command(1, "ok -", 0))
 		left <- err
