@@ -327,23 +327,30 @@ func checkStarted(t *testing.T, r answer, applied string) {
 	}
 }
 
+// endless is a fake whose operation lasts for as long as the one call that waits for it. entered is closed
+// when the wait begins, and left when it ends.
+func endless() (f *fake, entered, left chan struct{}) {
+	entered, left = make(chan struct{}), make(chan struct{})
+	return &fake{
+		provision: func(context.Context, string, policy.Request) (*alias.Operation, error) {
+			return running("op-1"), nil
+		},
+		wait: func(ctx context.Context, _ string) (*alias.Operation, error) {
+			close(entered)
+			<-ctx.Done()
+			close(left)
+			return running("op-1"), nil
+		},
+	}, entered, left
+}
+
 // TestWaitIsNotCut holds an answer for longer than a request may take to arrive
 // and an answer to be sent, writes to the registry meanwhile, and looks at the
 // connection after it.
 func TestWaitIsNotCut(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		entered := make(chan struct{})
-		f := &fake{
-			provision: func(context.Context, string, policy.Request) (*alias.Operation, error) {
-				return running("op-1"), nil
-			},
-			wait: func(ctx context.Context, _ string) (*alias.Operation, error) {
-				close(entered)
-				<-ctx.Done()
-				return running("op-1"), nil
-			},
-		}
+		f, entered, _ := endless()
 		a := newAPIInBubble(t, with(f))
 		begin, done := time.Now(), make(chan answer)
 		conn, reader := a.connect()
@@ -366,18 +373,7 @@ func TestWaitIsNotCut(t *testing.T) {
 // TestWaitClientGone: a client that leaves ends the waiting.
 func TestWaitClientGone(t *testing.T) {
 	t.Parallel()
-	entered, left := make(chan struct{}), make(chan struct{})
-	f := &fake{
-		provision: func(context.Context, string, policy.Request) (*alias.Operation, error) {
-			return running("op-1"), nil
-		},
-		wait: func(ctx context.Context, _ string) (*alias.Operation, error) {
-			close(entered)
-			<-ctx.Done()
-			close(left)
-			return running("op-1"), nil
-		},
-	}
+	f, entered, left := endless()
 	a := newAPI(t, with(f))
 	conn, _ := a.connect()
 	fmt.Fprintf(conn, "POST /api/v1/provision HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\n"+
@@ -411,17 +407,7 @@ func TestClientGone(t *testing.T) {
 // TestWaitShutdown: the server's end does not wait for that of operations.
 func TestWaitShutdown(t *testing.T) {
 	t.Parallel()
-	entered := make(chan struct{})
-	f := &fake{
-		provision: func(context.Context, string, policy.Request) (*alias.Operation, error) {
-			return running("op-1"), nil
-		},
-		wait: func(ctx context.Context, _ string) (*alias.Operation, error) {
-			close(entered)
-			<-ctx.Done()
-			return running("op-1"), nil
-		},
-	}
+	f, entered, _ := endless()
 	a := newAPI(t, with(f))
 	done := make(chan answer)
 	go func() { done <- a.do("POST", "/api/v1/provision", provisionBody, "Prefer", "wait=300") }()
